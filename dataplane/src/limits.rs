@@ -1,0 +1,114 @@
+//! Every bound of the data plane, in one place, with the relations between them proved at compile time.
+//!
+//! A limit that is reached means backpressure or a typed refusal; nothing here grows. `docs/ARCHITECTURE.md`
+//! shows who holds what. Sizes are in bytes, times in [`Duration`]s, and `_MAX` is hard.
+
+use std::time::Duration;
+
+// ---- Before a peer is known ----------------------------------------------------------------------------------
+
+/// Longest request head of a CONNECT: request line, headers and the empty line.
+pub const CONNECT_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most headers in a CONNECT head.
+pub const CONNECT_HEADERS_MAX: usize = 64;
+/// From accept to the end of the head.
+pub const CONNECT_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest reason phrase in an answer.
+pub const REASON_PHRASE_BYTES_MAX: usize = 256;
+/// Connections whose QUIC handshake is under way; beyond it a client must prove its address (Retry, RFC 9000
+/// section 8.1.2).
+pub const HANDSHAKES_BEFORE_RETRY: usize = 64;
+/// Connections whose QUIC handshake is under way, at most; beyond it an Initial is refused.
+pub const HANDSHAKES_MAX: usize = 1024;
+/// From the first packet to the end of the handshake.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// From the end of the handshake to a complete Hello, and from Hello to a verdict of control.
+pub const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+/// Connection-level flow-control window towards a peer that is not welcome yet.
+pub const UNWELCOME_WINDOW_BYTES: u32 = 64 * 1024;
+
+// ---- A tunnel ------------------------------------------------------------------------------------------------
+
+/// Per-stream flow-control window: what a stopped reader may cost, and what a round trip may carry.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Unacknowledged bytes that one QUIC connection keeps for retransmission.
+pub const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes read from a socket that its stream has not taken yet, at which reading stops.
+pub const INGRESS_PENDING_BYTES_TARGET: usize = 64 * 1024;
+/// Bytes taken from a stream for one vectored send to the socket.
+pub const EGRESS_BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Every CONNECT is answered within this time.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// What the agent's dial (resolution and connect) may take.
+pub const AGENT_DIAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// Between attempts at a name's addresses (RFC 8305 section 5).
+pub const DIAL_FALLBACK_DELAY: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried.
+pub const DIAL_ADDRESSES_MAX: usize = 8;
+
+// ---- A connection between server and agent -------------------------------------------------------------------
+
+/// Streams that an agent grants the server at first; doubles as they are used.
+pub const AGENT_STREAMS_INITIAL: u32 = 1024;
+/// Streams that an agent grants the server at most.
+pub const AGENT_STREAMS_MAX: u32 = 65_536;
+/// Longest control message and longest stream header or dial response, length prefix excluded.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Silence after which an agent sends a keep-alive.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(4);
+/// Silence after which a connection is closed.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
+/// Unanswered data after which a connection is suspect, at least; three PTOs if that is longer.
+pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Unanswered data after which a connection is closed.
+pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
+/// Stream bytes that may wait for stopped readers, for one connection.
+pub const CONNECTION_BUDGET_BYTES: usize = 768 * 1024 * 1024;
+/// Stream bytes that may wait for stopped readers, for the whole process; less where the cgroup's memory is less.
+pub const PROCESS_BUDGET_BYTES: usize = 1536 * 1024 * 1024;
+
+// ---- A shard -------------------------------------------------------------------------------------------------
+
+/// Completions taken in one turn.
+pub const COMPLETIONS_PER_TURN_MAX: usize = 1024;
+/// Mailbox messages taken in one turn.
+pub const COMMANDS_PER_TURN_MAX: usize = 256;
+/// Messages that a mailbox holds, each way.
+pub const MAILBOX_MESSAGES_MAX: usize = 4096;
+/// Tunnels of one shard, pending and established.
+pub const TUNNELS_MAX: usize = 65_536;
+/// QUIC connections of one shard.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Datagram trains handed to the kernel and not completed, at most.
+pub const TRAINS_IN_FLIGHT_MAX: usize = 64;
+/// Bytes of one train: below the largest UDP payload over IPv4 (65,507), whatever the segment size.
+pub const TRAIN_BYTES_MAX: usize = 65_500;
+/// Trains that one connection may send before others get their turn.
+pub const TRAINS_PER_DRIVE_MAX: usize = 8;
+/// Most shards of a process: connection IDs carry the shard in five bits.
+pub const SHARDS_MAX: usize = 32;
+
+// ---- Path MTU ------------------------------------------------------------------------------------------------
+
+/// UDP payload that every path must carry (RFC 9000 section 14).
+pub const MTU_INITIAL: u16 = 1200;
+/// Largest UDP payload ever tried.
+pub const MTU_MAX: u16 = 65_468;
+
+const _: () = {
+    // A stream header must fit the window of a peer that is not welcome yet.
+    assert!(MESSAGE_BYTES_MAX + 64 < UNWELCOME_WINDOW_BYTES as usize);
+    // One connection may not take the whole process's budget, and a budget is worth at least 512 stopped readers.
+    assert!(CONNECTION_BUDGET_BYTES < PROCESS_BUDGET_BYTES);
+    assert!(CONNECTION_BUDGET_BYTES / STREAM_WINDOW_BYTES as usize >= 512);
+    // The agent's dial ends before the frontend must be answered, twice over: one retry on another agent fits.
+    assert!(AGENT_DIAL_TIME_MAX.as_millis() * 2 < ANSWER_TIME_MAX.as_millis());
+    // A keep-alive and three repetitions fit into the idle time.
+    assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
+    assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
+    assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
+    assert!(MTU_INITIAL <= MTU_MAX);
+    // A table index fits the 32 slot bits of a token.
+    assert!(TUNNELS_MAX <= u32::MAX as usize && CONNECTIONS_MAX <= u32::MAX as usize);
+    assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
+};

@@ -1,0 +1,226 @@
+//! The boundary with control: what a shard is told and what it asks.
+//!
+//! Control answers questions and publishes immutable snapshots; it never touches payload. Both directions are
+//! bounded queues of plain messages (`shard::mailbox`). A slow or dead control delays new agents and the
+//! resolution of names, never an established tunnel.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_io::{Counters, DriverKind, SlotUse};
+
+use crate::route::{DestinationPolicy, RouteTable};
+use crate::stats::ShardStats;
+use crate::wire::{Hello, Welcome};
+
+/// A shard's number: the five shard bits of the connection IDs it issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u8);
+
+/// Names a QUIC connection of one shard; carries a generation, so it is never mistaken for a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey {
+    /// The owning shard.
+    pub shard: ShardId,
+    /// Place in its table.
+    pub index: u32,
+    /// How often that place had been taken before.
+    pub generation: u32,
+}
+
+/// Names a question about a host name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ResolveKey(pub u64);
+
+/// What a listener's connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    /// HTTP CONNECT on a Unix socket: kube-apiserver's HTTPConnect egress mode.
+    HttpConnectUnix,
+}
+
+/// Where an agent finds a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTarget {
+    /// UDP addresses, in the order in which to try them.
+    pub addresses: Vec<SocketAddr>,
+    /// The name that the server's certificate must carry.
+    pub server_name: String,
+}
+
+/// What control says of an agent that presented itself.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Welcome it. Routes that include it follow as a [`Command::Routes`].
+    Accept(Welcome),
+    /// Close its connection with this reason, which the agent logs.
+    Refuse(String),
+}
+
+/// Why a name has no address, Go-shaped (`lookup NAME: no such host`).
+pub type ResolveError = String;
+
+/// Control → shard. `S` is the driver's socket type.
+#[derive(Debug)]
+pub enum Command<S> {
+    /// Server: accept frontends here.
+    Listen {
+        /// A listening socket.
+        socket: S,
+        /// What its connections speak.
+        kind: ListenerKind,
+    },
+    /// Agent: keep connections to this server. Replaces the earlier target; existing connections stay.
+    Server(ServerTarget),
+    /// Server: the answer to [`Event::AgentPresented`].
+    Verdict {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// What of it.
+        verdict: Verdict,
+    },
+    /// Server: the routes from now on.
+    Routes(Arc<RouteTable>),
+    /// Agent: the destination policy from now on.
+    Policy(Arc<DestinationPolicy>),
+    /// Agent: the answer to [`Event::Resolve`].
+    Resolved {
+        /// Which question.
+        key: ResolveKey,
+        /// Addresses in the order in which to try them.
+        result: Result<Vec<IpAddr>, ResolveError>,
+    },
+    /// Answer with [`Event::Stats`].
+    Stats,
+    /// Take nothing new, finish what runs, end at the deadline.
+    Drain {
+        /// When what still runs is cut.
+        deadline: Instant,
+    },
+}
+
+/// How a dial ended, for metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialOutcome {
+    /// A tunnel was established.
+    Established,
+    /// No agent to choose.
+    NoAgent,
+    /// The agent answered with an error.
+    ErrorResponse,
+    /// The agent's connection ended, and no other agent was left to try.
+    BackendClose,
+    /// Nothing came in time.
+    Timeout,
+    /// The frontend went away first.
+    FrontendClose,
+}
+
+/// Shard → control.
+#[derive(Debug)]
+pub enum Event {
+    /// Server: an agent finished its handshake and said Hello. Wants a [`Command::Verdict`].
+    AgentPresented {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// What it said.
+        hello: Box<Hello>,
+        /// The DER certificates it proved possession of, leaf first; empty without client authentication.
+        certificates: Vec<Vec<u8>>,
+        /// Its current address.
+        remote: SocketAddr,
+    },
+    /// Server: an agent's connection ended.
+    AgentGone {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Agent: a server welcomed connection number `index`.
+    ServerReady {
+        /// Which of the agent's connections.
+        index: u32,
+        /// What it said.
+        welcome: Box<Welcome>,
+        /// Its address.
+        remote: SocketAddr,
+    },
+    /// Agent: the connection ended or an attempt failed. The shard tries again by itself.
+    ServerLost {
+        /// Which of the agent's connections.
+        index: u32,
+        /// Why, for the log.
+        reason: String,
+        /// When it tries next.
+        retry_in: Duration,
+        /// Whether it had been welcomed.
+        was_ready: bool,
+    },
+    /// Agent: wants a [`Command::Resolved`].
+    Resolve {
+        /// Which question.
+        key: ResolveKey,
+        /// The host name.
+        name: String,
+    },
+    /// Server: a dial ended. Sent once for every dial; may be dropped (and is counted) when control is slow.
+    DialFinished {
+        /// How.
+        outcome: DialOutcome,
+        /// From the complete head to the answer.
+        duration: Duration,
+        /// The request-target.
+        target: String,
+        /// The agent that answered last, if any.
+        agent: Option<ConnectionKey>,
+        /// The error text given to the frontend; empty when established.
+        error: String,
+    },
+    /// The answer to [`Command::Stats`].
+    Stats(Box<ShardReport>),
+    /// Nothing runs any more after a [`Command::Drain`]; the shard's thread ends.
+    Drained {
+        /// Tunnels that were cut at the deadline.
+        cut: usize,
+    },
+}
+
+/// A shard's figures at one moment.
+#[derive(Clone, Debug)]
+pub struct ShardReport {
+    /// Whose.
+    pub shard: ShardId,
+    /// The driver in use.
+    pub driver: DriverKind,
+    /// What the shard counted.
+    pub stats: ShardStats,
+    /// What its driver counted.
+    pub io: Counters,
+    /// Use of stream receive slots.
+    pub stream_slots: SlotUse,
+    /// Use of datagram receive slots.
+    pub datagram_slots: SlotUse,
+    /// Each connection's path.
+    pub paths: Vec<PathReport>,
+}
+
+/// One QUIC connection's path.
+#[derive(Clone, Debug)]
+pub struct PathReport {
+    /// Which connection.
+    pub connection: ConnectionKey,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// UDP payload that the path carries, as discovered.
+    pub mtu_bytes: u16,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Packets declared lost.
+    pub lost_packets: u64,
+    /// Tunnels on it.
+    pub tunnels: u32,
+    /// Whether it is suspect.
+    pub suspect: bool,
+}

@@ -1,0 +1,1 @@
+//! quinn-proto, driven by hand.
