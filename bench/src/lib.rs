@@ -1,1 +1,15 @@
-//! Placeholder while the workspace is being laid out.
+//! What stands around a tunnel when it is measured or tested: targets behind it, and clients in front of it whose
+//! bytes can be checked.
+//!
+//! * [`payload`]: bytes that tell where they belong, so that a receiver needs no copy to check them.
+//! * [`target`]: a TCP server that echoes, sinks, sources, and misbehaves on request.
+//! * [`client`]: the other end of the same conversations, over any stream.
+//!
+//! Deliberately absent: the system under test. Nothing here links adit's data plane or control plane, so the same
+//! programs stand around any other tunnel as well, and a mistake in adit cannot hide itself in its own judge.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod payload;
+pub mod target;
