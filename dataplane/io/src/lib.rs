@@ -26,10 +26,12 @@
 //!
 //! What this crate deliberately does not know: QUIC, HTTP, tunnels, policy, or who its caller is.
 
+mod buf;
 mod counters;
 mod driver;
 mod error;
 mod op;
+mod select;
 
 pub use counters::{Counters, OpKind};
 pub use driver::{
@@ -37,3 +39,4 @@ pub use driver::{
 };
 pub use error::{OpError, Refusal, Refused, StartError};
 pub use op::{Completion, DatagramOp, Datagrams, Ecn, Op, Outcome, PeerAddr, Shots, SlotSize, Transmit};
+pub use select::{DriverConfig, ResourceLimits};
