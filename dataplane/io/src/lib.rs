@@ -30,8 +30,11 @@ mod buf;
 mod counters;
 mod driver;
 mod error;
+#[allow(dead_code, reason = "shared by the drivers, which land apart")]
+pub mod net;
 mod op;
 mod select;
+pub mod table;
 
 pub use counters::{Counters, OpKind};
 pub use driver::{
