@@ -12,7 +12,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod frontend;
 pub mod limits;
+pub mod limits_text;
 pub mod port;
 pub mod quic;
 pub mod route;

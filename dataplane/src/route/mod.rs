@@ -1,9 +1,21 @@
 //! Choosing an agent for a dial, and deciding what an agent may dial: pure functions over immutable snapshots.
+//!
+//! Control builds the snapshots ([`RouteTableBuilder`], [`DestinationPolicy`]); shards read them. Deliberately
+//! absent: name resolution, any knowledge of why an agent is trusted, and any state that changes with a dial.
 
-/// Which agents there are. Built by control, read by shards.
-#[derive(Debug, Default)]
-pub struct RouteTable {}
+mod address;
+mod choose;
+mod default_strategy;
+mod identifiers;
+mod policy;
+mod special;
+mod table;
 
-/// What an agent may dial.
-#[derive(Debug, Default)]
-pub struct DestinationPolicy {}
+pub use address::{Host, Target, TargetError};
+pub use choose::{Health, RouteError, RouteQuery, Strategy, StrategyError, choose};
+pub use identifiers::{Identifiers, IdentifiersError};
+pub use policy::{AllowRule, AllowRuleError, Denied, DenyReason, DestinationPolicy};
+pub use special::SpecialAddress;
+pub use table::{
+    AgentSession, Backend, Instance, Realm, RealmError, RealmRoutes, RouteTable, RouteTableBuilder,
+};

@@ -1,0 +1,126 @@
+//! Which connection a dial goes to.
+
+use rand::{Rng, RngExt};
+
+use crate::port::ConnectionKey;
+
+use super::address::Target;
+use super::default_strategy;
+use super::table::{Backend, Realm, RouteTable};
+
+/// How fit a connection is for a new dial, as its shard sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Nothing is known against it.
+    Healthy,
+    /// It may be dead: chosen only if no candidate is healthy.
+    Suspect,
+    /// It ended or is draining: never chosen.
+    Gone,
+}
+
+/// How candidates are found (`--proxy-strategies`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// `default`: any agent, evenly at random.
+    Default,
+}
+
+/// Why a strategy cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StrategyError {
+    /// The list has no entries.
+    #[error("--proxy-strategies names no strategy")]
+    Empty,
+    /// A name that is not known or not supported.
+    #[error("unknown proxy strategy {0:?}; supported is \"default\"")]
+    Unknown(String),
+}
+
+impl Strategy {
+    /// Reads `--proxy-strategies`: names between commas, in order of preference. As upstream, empty items are
+    /// skipped, white space is not, and case matters.
+    ///
+    /// # Errors
+    ///
+    /// [`StrategyError`].
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, StrategyError> {
+        let names = text.split(',').filter(|name| !name.is_empty());
+        let strategies: Result<Vec<_>, _> = names
+            .map(|name| match name {
+                "default" => Ok(Self::Default),
+                unknown => Err(StrategyError::Unknown(unknown.to_owned())),
+            })
+            .collect();
+        strategies.and_then(|list| if list.is_empty() { Err(StrategyError::Empty) } else { Ok(list) })
+    }
+}
+
+/// What a dial wants of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteQuery<'a> {
+    /// The realm of the frontend's listener.
+    pub realm: &'a Realm,
+    /// Where the dial goes.
+    pub target: &'a Target,
+    /// In order of preference: the next one is asked only if one has no candidate.
+    pub strategies: &'a [Strategy],
+    /// Connections that were tried for this dial already. Never chosen.
+    pub excluded: &'a [ConnectionKey],
+}
+
+/// Why there is no connection for a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// No strategy has a candidate that is not gone or excluded.
+    #[error("No agent available")]
+    NoAgent,
+}
+
+/// Chooses the connection for a dial.
+///
+/// Within the first strategy that has a candidate, a healthy one is chosen if there is any. A backend's newest
+/// process with a healthy connection is the one that gets its dials, over its healthy connections evenly at random.
+///
+/// # Errors
+///
+/// [`RouteError`].
+pub fn choose(
+    table: &RouteTable,
+    query: &RouteQuery<'_>,
+    rng: &mut impl Rng,
+    usable: impl Fn(ConnectionKey) -> Health,
+) -> Result<ConnectionKey, RouteError> {
+    let Some(routes) = table.realm(query.realm) else { return Err(RouteError::NoAgent) };
+    let health = |key| if query.excluded.contains(&key) { Health::Gone } else { usable(key) };
+    query
+        .strategies
+        .iter()
+        .find_map(|strategy| match strategy {
+            Strategy::Default => default_strategy::choose(routes, rng, &health),
+        })
+        .ok_or(RouteError::NoAgent)
+}
+
+/// The connection of a backend that is of this health and is to get the next dial.
+pub(super) fn connection_of(
+    backend: &Backend,
+    wanted: Health,
+    rng: &mut impl Rng,
+    health: &impl Fn(ConnectionKey) -> Health,
+) -> Option<ConnectionKey> {
+    backend.instances.iter().find_map(|instance| {
+        evenly(instance.connections.iter().copied().filter(|key| health(*key) == wanted), rng)
+    })
+}
+
+/// One of the items, each as likely as any other, in one pass (reservoir of one).
+pub(super) fn evenly<T>(items: impl Iterator<Item = T>, rng: &mut impl Rng) -> Option<T> {
+    let mut chosen = None;
+    for (seen, item) in items.enumerate() {
+        if rng.random_range(0..=seen) == 0 {
+            chosen = Some(item);
+        }
+    }
+    chosen
+}
