@@ -1,0 +1,98 @@
+//! `cargo xtask set-up`: what building and testing need, by name.
+//!
+//! Idempotent: looks first and installs only what is missing. Deliberately absent: Rust itself (without it this
+//! does not run; `rust-toolchain.toml` makes rustup fetch the pinned version) and Go, whose tests are skipped, with
+//! a line that says so, where it is absent.
+
+use std::path::Path;
+
+use crate::run::{self, Done, Failure};
+
+/// A program, and the Debian package that brings it.
+struct Needed {
+    program: &'static str,
+    packages: &'static [&'static str],
+    what_for: &'static str,
+}
+
+const NEEDED: &[Needed] = &[
+    Needed { program: "cc", packages: &["gcc", "libc6-dev"], what_for: "compiling the cryptography library" },
+    Needed { program: "curl", packages: &["curl", "ca-certificates"], what_for: "trying tunnels out" },
+    Needed { program: "ip", packages: &["iproute2"], what_for: "tests in network namespaces" },
+    Needed {
+        program: "nft",
+        packages: &["nftables"],
+        what_for: "loss and blocked UDP in network namespaces",
+    },
+    Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
+];
+
+/// Installs what is missing.
+pub(crate) fn set_up() -> Done {
+    debian_packages()?;
+    rust_components()?;
+    run::step("crates", &mut run::cargo(&["fetch", "--locked"]))?;
+    go_modules()
+}
+
+fn debian_packages() -> Done {
+    let missing: Vec<&Needed> = NEEDED.iter().filter(|needed| !present(needed.program)).collect();
+    if missing.is_empty() {
+        println!("── Debian packages: nothing is missing");
+        return Ok(());
+    }
+    for needed in &missing {
+        println!("── {} is missing ({})", needed.program, needed.what_for);
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|needed| needed.packages).copied().collect();
+    if !run::has("apt-get") {
+        println!("   this is no Debian: install what brings the programs above yourself");
+        return Ok(());
+    }
+    if !is_root()? {
+        println!("   not root, so this cannot install them; run: apt-get install {}", packages.join(" "));
+        return Ok(());
+    }
+    run::step(
+        "package lists",
+        run::command("apt-get", &["-q", "update"]).env("DEBIAN_FRONTEND", "noninteractive"),
+    )?;
+    let mut install = run::command("apt-get", &["-q", "install", "--yes", "--no-install-recommends"]);
+    install.args(&packages).env("DEBIAN_FRONTEND", "noninteractive");
+    run::step(&format!("install {}", packages.join(" ")), &mut install)
+}
+
+fn rust_components() -> Done {
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if run::output(&mut run::cargo(&[probe, "--version"])).is_ok() {
+            println!("── {component}: present");
+        } else if run::has("rustup") {
+            run::step(component, &mut run::command("rustup", &["component", "add", component]))?;
+        } else {
+            return Err(Failure::new(format!("{component} is missing and there is no rustup to add it")));
+        }
+    }
+    Ok(())
+}
+
+fn go_modules() -> Done {
+    let folder = run::root().join("control/tests/go");
+    match run::go() {
+        None => println!("── Go modules: Go is absent, its counterpart tests will be skipped"),
+        Some(_) if !folder.join("go.mod").is_file() => println!("── Go modules: there are none"),
+        Some(go) => {
+            let go = go.display().to_string();
+            run::step("Go modules", run::command(&go, &["mod", "download"]).current_dir(folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program is there; system programs may be outside an ordinary user's search path.
+fn present(program: &str) -> bool {
+    run::has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+}
+
+fn is_root() -> Result<bool, Failure> {
+    Ok(run::output(&mut run::command("id", &["-u"]))?.trim() == "0")
+}
