@@ -71,7 +71,13 @@ impl SlotPool {
         assert!(count <= SLOTS_MAX, "a pool of {count} slots");
         let count = u16::try_from(count).expect("SLOTS_MAX fits 16 bits");
         let slots = (0..count)
-            .map(|_| Slot { handle: BytesMut::with_capacity(slot_bytes), state: State::Free })
+            .map(|_| {
+                // Zeroed by the allocator, mostly for nothing (fresh pages are); then every byte is initialised
+                // for good, also those that a kernel leaves out between the parts of what it writes.
+                let mut handle = BytesMut::zeroed(slot_bytes);
+                handle.clear();
+                Slot { handle, state: State::Free }
+            })
             .collect();
         Self {
             slot_bytes,
@@ -119,15 +125,13 @@ impl SlotPool {
         self.free.push(index);
     }
 
-    /// Gives the first `filled` bytes of a taken slot away.
-    ///
-    /// # Safety
-    /// The first `filled` bytes of [`Self::writable`] were initialised since the slot was taken, `filled` is at
-    /// most [`Self::slot_bytes`], and nobody writes to the slot any more.
-    pub(crate) unsafe fn lend(&mut self, index: SlotIndex, filled: usize) -> BytesMut {
+    /// Gives the first `filled` bytes of a taken slot away, whoever wrote them. Nobody may write to the slot any
+    /// more. Panics when `filled` exceeds [`Self::slot_bytes`].
+    pub(crate) fn lend(&mut self, index: SlotIndex, filled: usize) -> BytesMut {
         assert!(filled <= self.slot_bytes, "a slot of {} bytes was filled with {filled}", self.slot_bytes);
         let slot = self.taken(index);
-        // SAFETY: `filled` is within the capacity, and the caller vouches that these bytes are initialised.
+        // SAFETY: the slot's bytes were zeroed when it was made, so they are initialised whoever wrote to them
+        // since, and `filled` is within the capacity: `slot_bytes` were there when it was made or reclaimed.
         unsafe { slot.handle.set_len(filled) };
         let tail = slot.handle.split_off(filled);
         slot.state = State::Lent;
@@ -172,8 +176,7 @@ mod tests {
         for (to, from) in pool.writable(index).iter_mut().zip(text) {
             to.write(*from);
         }
-        // SAFETY: the loop above wrote all of `text`, which is shorter than the slot.
-        unsafe { pool.lend(index, text.len()) }
+        pool.lend(index, text.len())
     }
 
     #[test]
@@ -244,9 +247,7 @@ mod tests {
     fn lending_twice_is_a_bug() {
         let mut pool = SlotPool::new(1, 16);
         let index = pool.take().expect("a free slot");
-        // SAFETY: no byte is claimed to be initialised.
-        let _first = unsafe { pool.lend(index, 0) };
-        // SAFETY: as above; the pool refuses it.
-        let _second = unsafe { pool.lend(index, 0) };
+        let _first = pool.lend(index, 0);
+        let _second = pool.lend(index, 0);
     }
 }
