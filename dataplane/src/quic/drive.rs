@@ -1,0 +1,226 @@
+//! Driving connections: the exchange between a connection and its endpoint, the end of a connection, timeouts, events.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{Dir, Event, StreamEvent, VarInt};
+
+use super::Quic;
+use super::connection::{Conn, Phase};
+use super::event::{ConnId, QuicEvent};
+use super::liveness::{Traffic, Verdict};
+use super::lost::{CloseCode, LostReason, StreamCode};
+use crate::limits;
+
+impl Quic {
+    /// After anything was done to a connection: passes messages between it and the endpoint, notices the end of the
+    /// handshake and of the connection, and registers its next deadline.
+    pub(super) fn settle(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let handle = conn.handle();
+        let mut drained = false;
+        while let Some(event) = conn.inner.poll_endpoint_events() {
+            drained |= event.is_drained();
+            if let Some(event) = self.endpoint.handle_event(handle, event) {
+                conn.inner.handle_event(event);
+                self.queues.mark(conn);
+            }
+        }
+        if conn.inner.is_closed() {
+            self.notice_end(id);
+        } else if conn.is_usable() {
+            if !conn.inner.is_handshaking() && conn.phase != Phase::Open {
+                self.half_open -= usize::from(conn.is_half_open());
+                conn.phase = Phase::Open;
+            }
+            if conn.liveness.on_traffic(now, &conn.inner.stats()) == Traffic::Recovered {
+                self.events.push_back(QuicEvent::Recovered { conn: id });
+            }
+        }
+        if drained {
+            self.free(id);
+        } else if let Some(conn) = self.table.get_mut(id) {
+            self.queues.register(conn);
+        }
+    }
+
+    /// Reports a connection that quinn-proto has given up, unless its end was reported before. Its other events are
+    /// dropped: their streams are gone.
+    fn notice_end(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
+        let mut reason = None;
+        while let Some(event) = conn.inner.poll() {
+            if let Event::ConnectionLost { reason: error } = event {
+                reason = Some(LostReason::from_error(&error));
+            }
+        }
+        let reason =
+            reason.expect("quinn-proto gives a reason for every end but a local close, which marks it lost");
+        self.lose(id, reason);
+    }
+
+    fn lose(&mut self, id: ConnId, reason: LostReason) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
+        self.half_open -= usize::from(conn.is_half_open());
+        self.usable -= 1;
+        conn.phase = Phase::Lost;
+        self.events.push_back(QuicEvent::Lost { conn: id, reason });
+    }
+
+    fn free(&mut self, id: ConnId) {
+        if let Some(mut conn) = self.table.remove(id) {
+            debug_assert!(!conn.is_usable(), "a drained connection was reported lost");
+            self.queues.unregister(&mut conn);
+        }
+    }
+
+    /// Closes a connection (RFC 9000 section 10.2). [`QuicEvent::Lost`] follows at once; its place is free three probe
+    /// timeouts later. Unread bytes are lost, and so is what was not acknowledged yet. Stale names are ignored. The
+    /// peer sees at most [`limits::REASON_PHRASE_BYTES_MAX`] bytes of the reason.
+    pub fn close(&mut self, now: Instant, id: ConnId, code: CloseCode, reason: &str) {
+        self.end(now, id, code, reason, LostReason::closed_locally(code, reason));
+    }
+
+    fn end(&mut self, now: Instant, id: ConnId, code: CloseCode, text: &str, reason: LostReason) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
+        let cut = text.floor_char_boundary(limits::REASON_PHRASE_BYTES_MAX);
+        conn.inner.close(now, code.to_varint(), Bytes::copy_from_slice(&text.as_bytes()[..cut]));
+        self.queues.mark(conn);
+        self.lose(id, reason);
+        self.settle(now, id);
+    }
+
+    /// When [`Self::handle_timeouts`] has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.queues.next_deadline()
+    }
+
+    /// Does what was due by `now`: retransmissions, acknowledgements, keep-alives, suspicion, ends.
+    pub fn handle_timeouts(&mut self, now: Instant) {
+        for index in self.queues.due(now) {
+            let Some(conn) = self.table.at(index) else { continue };
+            let id = conn.id;
+            conn.inner.handle_timeout(now);
+            self.queues.mark(conn);
+            match conn.phase {
+                Phase::Handshaking { deadline } if deadline <= now => {
+                    let reason = LostReason::handshake_timeout();
+                    let text = reason.text.clone();
+                    self.end(now, id, CloseCode::HANDSHAKE_TIMEOUT, &text, reason);
+                }
+                Phase::Open => match conn.liveness.check(now, conn.inner.rtt()) {
+                    Verdict::Unchanged => {}
+                    Verdict::Suspect => self.events.push_back(QuicEvent::Suspect { conn: id }),
+                    Verdict::Dead => {
+                        let reason = LostReason::unanswered();
+                        let text = reason.text.clone();
+                        self.end(now, id, CloseCode::UNANSWERED, &text, reason);
+                    }
+                },
+                Phase::Handshaking { .. } | Phase::Lost => {}
+            }
+            self.settle(now, id);
+        }
+    }
+
+    /// The network reports that datagrams to `peer` do not arrive (ICMP). A hint that can be forged: it makes
+    /// connections suspect that wait for an answer, until anything is received, and does nothing else.
+    pub fn peer_unreachable(&mut self, now: Instant, peer: SocketAddr) {
+        for index in self.queues.at_remote(peer) {
+            let Some(conn) = self.table.at(index).filter(|conn| conn.is_usable()) else { continue };
+            let id = conn.id;
+            if conn.liveness.on_unreachable() == Verdict::Suspect {
+                self.events.push_back(QuicEvent::Suspect { conn: id });
+            }
+            self.settle(now, id);
+        }
+    }
+
+    /// The next thing to know. To be called until `None` after datagrams or timeouts were handled.
+    pub fn poll_event(&mut self) -> Option<QuicEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let id = *self.queues.eventful.front()?;
+            let event =
+                self.table.get_mut(id).filter(|conn| conn.is_usable()).and_then(|conn| conn.inner.poll());
+            match event {
+                Some(event) => self.translate(id, event),
+                None => {
+                    self.queues.eventful.pop_front();
+                    if let Some(conn) = self.table.get_mut(id) {
+                        conn.eventful = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn translate(&mut self, id: ConnId, event: Event) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let event = match event {
+            Event::Connected => QuicEvent::Connected { conn: id, side: conn.side },
+            Event::Stream(StreamEvent::Opened { dir }) => {
+                while let Some(stream) = conn.inner.streams().accept(dir) {
+                    self.events.push_back(QuicEvent::Opened { conn: id, stream });
+                }
+                if grow_grant(conn) {
+                    self.queues.mark(conn);
+                }
+                return;
+            }
+            Event::Stream(StreamEvent::Readable { id: stream }) => QuicEvent::Readable { conn: id, stream },
+            Event::Stream(StreamEvent::Writable { id: stream }) => QuicEvent::Writable { conn: id, stream },
+            Event::Stream(StreamEvent::Finished { id: stream }) => QuicEvent::Finished { conn: id, stream },
+            Event::Stream(StreamEvent::Stopped { id: stream, error_code }) => {
+                // RFC 9000 section 3.5 wants the reset, and quinn-proto leaves it to us. Already reset: nothing to do.
+                let _ = conn.inner.send_stream(stream).reset(error_code);
+                self.queues.mark(conn);
+                QuicEvent::Stopped { conn: id, stream, code: StreamCode::from_varint(error_code) }
+            }
+            Event::Stream(StreamEvent::Available { dir: Dir::Bi }) => {
+                QuicEvent::StreamsAvailable { conn: id }
+            }
+            // Unidirectional streams and datagrams are off, the handshake's data is asked for when it has ended, and
+            // the end of a connection was taken out in `notice_end`.
+            Event::Stream(StreamEvent::Available { dir: Dir::Uni })
+            | Event::HandshakeDataReady
+            | Event::DatagramReceived
+            | Event::DatagramsUnblocked
+            | Event::ConnectionLost { .. } => return,
+        };
+        self.events.push_back(event);
+    }
+
+    /// Lifts the limits of a peer that was not known: the connection-level window no longer binds (one stopped reader
+    /// must cost only itself), and the peer may have `grant_streams` streams open. 0 or 1 leaves it at the control
+    /// stream; anything larger doubles as it is used up, to at most [`limits::AGENT_STREAMS_MAX`].
+    pub fn welcome(&mut self, id: ConnId, grant_streams: u32) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
+        conn.inner.set_receive_window(VarInt::MAX);
+        let grant = grant_streams.min(limits::AGENT_STREAMS_MAX);
+        if grant > conn.streams_granted {
+            conn.streams_granted = grant;
+            conn.inner.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(grant));
+        }
+        self.queues.mark(conn);
+    }
+}
+
+/// Doubles what the peer may open once half of it is open. quinn-proto keeps an entry for every stream that may be
+/// opened, so granting the most from the start would cost 5 MiB for each connection.
+fn grow_grant(conn: &mut Conn) -> bool {
+    let granted = conn.streams_granted;
+    if granted <= 1 || granted >= limits::AGENT_STREAMS_MAX {
+        return false;
+    }
+    if conn.inner.streams().remote_open_streams(Dir::Bi) <= u64::from(granted / 2) {
+        return false;
+    }
+    conn.streams_granted = granted.saturating_mul(2).min(limits::AGENT_STREAMS_MAX);
+    conn.inner.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(conn.streams_granted));
+    true
+}

@@ -1,0 +1,269 @@
+//! Whether the peer still answers: a small state machine over what was sent and what came back.
+//!
+//! A connection is *suspect* when ack-eliciting data has been waiting for an answer and nothing at all was received for
+//! max(1 s, 3 PTO), or when the network reports the peer unreachable while something waits. Anything received clears
+//! it. After [`limits::UNANSWERED_TIME_MAX`] it is dead.
+//!
+//! quinn-proto does not show which packets are in flight. It counts frames, and that is enough: a rise of the
+//! ack-eliciting frames sent is a question, a rise of the frames received an answer from the authentic peer (frames
+//! are counted after decryption). An acknowledgement ends the waiting even when it acknowledges only a part; if the
+//! peer dies right after it, the next probe (one PTO later) begins the waiting anew.
+
+use std::time::{Duration, Instant};
+
+use quinn_proto::{ConnectionStats, FrameStats};
+
+use crate::limits;
+
+/// The peer's maximum acknowledgement delay that quinn-proto announces (RFC 9000 section 18.2).
+const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
+
+/// What the clock says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing new.
+    Unchanged,
+    /// It has just become suspect.
+    Suspect,
+    /// It has not answered for too long.
+    Dead,
+}
+
+/// What the traffic says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Nothing new.
+    Unchanged,
+    /// It was suspect and is not any more.
+    Recovered,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Liveness {
+    /// Since when something sent waits and nothing was received.
+    waiting_since: Option<Instant>,
+    suspect: bool,
+    questions: u64,
+    frames_received: u64,
+    acks_received: u64,
+}
+
+impl Liveness {
+    pub(super) const fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// Takes in what the connection counted since the last call.
+    pub(super) fn on_traffic(&mut self, now: Instant, stats: &ConnectionStats) -> Traffic {
+        let questions = ack_eliciting(&stats.frame_tx);
+        let frames_received = received(&stats.frame_rx);
+        let acks_received = stats.frame_rx.acks;
+        let mut traffic = Traffic::Unchanged;
+        if frames_received != self.frames_received {
+            let acked = acks_received != self.acks_received;
+            self.waiting_since = self.waiting_since.filter(|_| !acked).map(|_| now);
+            if std::mem::take(&mut self.suspect) {
+                traffic = Traffic::Recovered;
+            }
+        }
+        if questions != self.questions && self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+        self.questions = questions;
+        self.frames_received = frames_received;
+        self.acks_received = acks_received;
+        traffic
+    }
+
+    /// The network says that the peer cannot be reached. Anyone on the path can forge that, so it counts only while
+    /// something waits, and only until anything is received.
+    pub(super) fn on_unreachable(&mut self) -> Verdict {
+        if self.waiting_since.is_none() || self.suspect {
+            return Verdict::Unchanged;
+        }
+        self.suspect = true;
+        Verdict::Suspect
+    }
+
+    /// When [`Self::check`] has something to say, unless something is received before.
+    pub(super) fn deadline(&self, rtt: Duration) -> Option<Instant> {
+        let after = if self.suspect { dead_after(rtt) } else { suspect_after(rtt) };
+        Some(self.waiting_since? + after)
+    }
+
+    /// What `now` means for the connection.
+    pub(super) fn check(&mut self, now: Instant, rtt: Duration) -> Verdict {
+        let Some(since) = self.waiting_since else { return Verdict::Unchanged };
+        let waited = now.saturating_duration_since(since);
+        if waited >= dead_after(rtt) {
+            return Verdict::Dead;
+        }
+        if waited >= suspect_after(rtt) && !self.suspect {
+            self.suspect = true;
+            return Verdict::Suspect;
+        }
+        Verdict::Unchanged
+    }
+}
+
+/// Three probe timeouts (RFC 9002 section 6.2.1), at least a second. quinn-proto keeps the variation of the round-trip
+/// time to itself; half the round trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it.
+fn suspect_after(rtt: Duration) -> Duration {
+    let pto = rtt + 4 * (rtt / 2) + ACK_DELAY_MAX;
+    limits::SUSPECT_AFTER_MIN.max(3 * pto)
+}
+
+/// On a path so slow that three probe timeouts take longer, the probes get their time.
+fn dead_after(rtt: Duration) -> Duration {
+    limits::UNANSWERED_TIME_MAX.max(suspect_after(rtt))
+}
+
+/// Frames that the peer must acknowledge: all but ACK, PADDING and CONNECTION_CLOSE (RFC 9002 section 2).
+fn ack_eliciting(sent: &FrameStats) -> u64 {
+    received(sent) - sent.acks - sent.connection_close
+}
+
+/// All frames but PADDING, which is not counted.
+fn received(frames: &FrameStats) -> u64 {
+    let FrameStats {
+        acks,
+        ack_frequency,
+        crypto,
+        connection_close,
+        data_blocked,
+        datagram,
+        handshake_done,
+        immediate_ack,
+        max_data,
+        max_stream_data,
+        max_streams_bidi,
+        max_streams_uni,
+        new_connection_id,
+        new_token,
+        path_challenge,
+        path_response,
+        ping,
+        reset_stream,
+        retire_connection_id,
+        stream_data_blocked,
+        streams_blocked_bidi,
+        streams_blocked_uni,
+        stop_sending,
+        stream,
+        ..
+    } = *frames;
+    [
+        acks,
+        ack_frequency,
+        crypto,
+        connection_close,
+        data_blocked,
+        datagram,
+        u64::from(handshake_done),
+        immediate_ack,
+        max_data,
+        max_stream_data,
+        max_streams_bidi,
+        max_streams_uni,
+        new_connection_id,
+        new_token,
+        path_challenge,
+        path_response,
+        ping,
+        reset_stream,
+        retire_connection_id,
+        stream_data_blocked,
+        streams_blocked_bidi,
+        streams_blocked_uni,
+        stop_sending,
+        stream,
+    ]
+    .iter()
+    .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(10);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn stats(sent: u64, received: u64, acks: u64) -> ConnectionStats {
+        let mut stats = ConnectionStats::default();
+        stats.frame_tx.stream = sent;
+        stats.frame_rx.stream = received;
+        stats.frame_rx.acks = acks;
+        stats
+    }
+
+    #[test]
+    fn a_second_without_an_answer_is_suspect_and_five_are_dead() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        assert_eq!(liveness.deadline(RTT), None);
+        liveness.on_traffic(t, &stats(1, 0, 0));
+        assert_eq!(liveness.deadline(RTT), Some(t + limits::SUSPECT_AFTER_MIN));
+        assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN - MS, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
+        assert_eq!(liveness.deadline(RTT), Some(t + limits::UNANSWERED_TIME_MAX));
+        assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX - MS, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX, RTT), Verdict::Dead);
+    }
+
+    #[test]
+    fn more_questions_do_not_restart_the_wait() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, &stats(1, 0, 0));
+        liveness.on_traffic(t + 900 * MS, &stats(2, 0, 0));
+        assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_the_wait_and_anything_else_restarts_it() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, &stats(1, 0, 0));
+        liveness.on_traffic(t + 500 * MS, &stats(1, 1, 0));
+        assert_eq!(liveness.deadline(RTT), Some(t + 500 * MS + limits::SUSPECT_AFTER_MIN));
+        liveness.on_traffic(t + 600 * MS, &stats(1, 1, 1));
+        assert_eq!(liveness.deadline(RTT), None);
+    }
+
+    #[test]
+    fn anything_received_recovers() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, &stats(1, 0, 0));
+        assert_eq!(liveness.check(t + 2 * limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
+        assert_eq!(liveness.on_traffic(t + 3000 * MS, &stats(1, 1, 0)), Traffic::Recovered);
+        assert!(!liveness.is_suspect());
+        assert_eq!(liveness.on_traffic(t + 3001 * MS, &stats(1, 2, 0)), Traffic::Unchanged);
+    }
+
+    #[test]
+    fn a_hint_counts_only_while_something_waits() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        assert_eq!(liveness.on_unreachable(), Verdict::Unchanged);
+        liveness.on_traffic(t, &stats(1, 0, 0));
+        assert_eq!(liveness.on_unreachable(), Verdict::Suspect);
+        assert_eq!(liveness.on_unreachable(), Verdict::Unchanged);
+    }
+
+    #[test]
+    fn acknowledgements_alone_ask_nothing() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        let mut sent = ConnectionStats::default();
+        sent.frame_tx.acks = 7;
+        sent.frame_tx.connection_close = 1;
+        liveness.on_traffic(t, &sent);
+        assert_eq!(liveness.deadline(RTT), None);
+    }
+
+    #[test]
+    fn slow_paths_get_three_probe_timeouts() {
+        let slow = Duration::from_millis(400);
+        assert_eq!(suspect_after(slow), 3 * (3 * slow + ACK_DELAY_MAX));
+        assert_eq!(suspect_after(RTT), limits::SUSPECT_AFTER_MIN);
+        let slower = Duration::from_millis(900);
+        assert_eq!(dead_after(slower), suspect_after(slower));
+    }
+}
