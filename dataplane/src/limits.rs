@@ -115,6 +115,7 @@ const _: () = {
     assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
     assert!(MTU_INITIAL <= MTU_MAX);
     // A table index fits the 32 slot bits of a token.
-    assert!(TUNNELS_MAX <= u32::MAX as usize && CONNECTIONS_MAX <= u32::MAX as usize);
+    assert!(TUNNELS_MAX <= u32::MAX as usize);
+    assert!(CONNECTIONS_MAX <= TUNNELS_MAX);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

@@ -10,8 +10,9 @@ use super::Quic;
 use super::connection::{Conn, Phase};
 use super::event::{ConnId, QuicEvent};
 use super::liveness::{Traffic, Verdict};
-use super::lost::{CloseCode, LostReason, StreamCode};
+use super::lost::{LostReason, reset_code};
 use crate::limits;
+use crate::wire::CloseCode;
 
 impl Quic {
     /// After anything was done to a connection: passes messages between it and the endpoint, notices the end of the
@@ -85,7 +86,7 @@ impl Quic {
     fn end(&mut self, now: Instant, id: ConnId, code: CloseCode, text: &str, reason: LostReason) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
         let cut = text.floor_char_boundary(limits::REASON_PHRASE_BYTES_MAX);
-        conn.inner.close(now, code.to_varint(), Bytes::copy_from_slice(&text.as_bytes()[..cut]));
+        conn.inner.close(now, VarInt::from_u32(code.code()), Bytes::copy_from_slice(&text.as_bytes()[..cut]));
         self.queues.mark(conn);
         self.lose(id, reason);
         self.settle(now, id);
@@ -108,7 +109,7 @@ impl Quic {
                 Phase::Handshaking { deadline } if deadline <= now => {
                     let reason = LostReason::handshake_timeout();
                     let text = reason.text.clone();
-                    self.end(now, id, CloseCode::HANDSHAKE_TIMEOUT, &text, reason);
+                    self.end(now, id, CloseCode::HelloTimeout, &text, reason);
                 }
                 Phase::Open => match conn.liveness.check(now, conn.inner.rtt()) {
                     Verdict::Unchanged => {}
@@ -116,7 +117,7 @@ impl Quic {
                     Verdict::Dead => {
                         let reason = LostReason::unanswered();
                         let text = reason.text.clone();
-                        self.end(now, id, CloseCode::UNANSWERED, &text, reason);
+                        self.end(now, id, CloseCode::Unanswered, &text, reason);
                     }
                 },
                 Phase::Handshaking { .. } | Phase::Lost => {}
@@ -179,7 +180,7 @@ impl Quic {
                 // RFC 9000 section 3.5 wants the reset, and quinn-proto leaves it to us. Already reset: nothing to do.
                 let _ = conn.inner.send_stream(stream).reset(error_code);
                 self.queues.mark(conn);
-                QuicEvent::Stopped { conn: id, stream, code: StreamCode::from_varint(error_code) }
+                QuicEvent::Stopped { conn: id, stream, code: reset_code(error_code) }
             }
             Event::Stream(StreamEvent::Available { dir: Dir::Bi }) => {
                 QuicEvent::StreamsAvailable { conn: id }

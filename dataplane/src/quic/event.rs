@@ -5,7 +5,8 @@ use std::time::Duration;
 
 pub use quinn_proto::{Side, StreamId};
 
-use super::lost::{LostReason, StreamCode};
+use super::lost::LostReason;
+use crate::wire::ResetCode;
 
 /// Names a connection: place in the table and how often that place had been taken before, so that a name outlived by
 /// its connection is never mistaken for a later one.
@@ -69,8 +70,8 @@ pub enum QuicEvent {
         conn: ConnId,
         /// Which stream.
         stream: StreamId,
-        /// The peer's code.
-        code: StreamCode,
+        /// The peer's code; one that a newer peer invented reads as [`ResetCode::ResetByPeer`].
+        code: ResetCode,
     },
     /// Everything written to a finished stream, and its end, was acknowledged.
     Finished {
@@ -107,7 +108,7 @@ pub enum ReadState {
     /// The end of the stream: everything was read. The receiving half is gone.
     Finished,
     /// The peer reset the stream; bytes not read are lost. The receiving half is gone.
-    Reset(StreamCode),
+    Reset(ResetCode),
 }
 
 /// Where a write ended.
@@ -118,7 +119,7 @@ pub enum WriteState {
     /// The rest was not; [`QuicEvent::Writable`] will say when to go on.
     Blocked,
     /// The peer does not read any further. Nothing more will be taken.
-    Stopped(StreamCode),
+    Stopped(ResetCode),
 }
 
 /// One connection's path at one moment.

@@ -4,41 +4,7 @@ use std::fmt;
 
 use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
 
-/// An application close code (RFC 9000 section 19.19). `docs/PROTOCOL.md` lists those of the tunnel protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CloseCode(pub u32);
-
-impl CloseCode {
-    /// The peer did not answer for [`crate::limits::UNANSWERED_TIME_MAX`]; it seldom arrives, by its nature.
-    pub const UNANSWERED: Self = Self(0xadf0);
-    /// The handshake took longer than [`crate::limits::HANDSHAKE_TIME_MAX`]. During a handshake the peer sees the
-    /// transport code APPLICATION_ERROR instead (RFC 9000 section 10.2.3).
-    pub const HANDSHAKE_TIMEOUT: Self = Self(0xadf1);
-
-    pub(super) const fn to_varint(self) -> VarInt {
-        VarInt::from_u32(self.0)
-    }
-
-    /// Codes above 32 bits are nobody's; they read as the largest.
-    pub(super) fn from_varint(code: VarInt) -> Self {
-        Self(u32::try_from(code.into_inner()).unwrap_or(u32::MAX))
-    }
-}
-
-/// A code of RESET_STREAM or STOP_SENDING (RFC 9000 sections 19.4 and 19.5). `docs/PROTOCOL.md` lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamCode(pub u32);
-
-impl StreamCode {
-    pub(super) const fn to_varint(self) -> VarInt {
-        VarInt::from_u32(self.0)
-    }
-
-    /// Codes above 32 bits are nobody's; they read as the largest.
-    pub(super) fn from_varint(code: VarInt) -> Self {
-        Self(u32::try_from(code.into_inner()).unwrap_or(u32::MAX))
-    }
-}
+use crate::wire::{CloseCode, ResetCode};
 
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +22,8 @@ pub enum Fault {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LostKind {
-    /// The peer closed it.
-    ClosedByPeer(CloseCode),
+    /// The peer closed it; `None` for a code that a newer peer invented.
+    ClosedByPeer(Option<CloseCode>),
     /// This side closed it by [`super::Quic::close`].
     ClosedLocally(CloseCode),
     /// A stateless reset: the peer no longer knows the connection, so it has restarted.
@@ -128,18 +94,7 @@ impl LostReason {
                 "the peer does not speak QUIC version 1",
             ),
             ConnectionError::ApplicationClosed(close) => {
-                let text = printable(&close.reason);
-                let text = if text.is_empty() {
-                    format!("closed by the peer with code {:#x}", close.error_code.into_inner())
-                } else {
-                    format!("closed by the peer: {text}")
-                };
-                Self::new(
-                    LostKind::ClosedByPeer(CloseCode::from_varint(close.error_code)),
-                    Fault::Peer,
-                    true,
-                    text,
-                )
+                closed_by_application(close.error_code.into_inner(), &close.reason)
             }
             ConnectionError::ConnectionClosed(close) => closed_by_transport(close.error_code, &close.reason),
             ConnectionError::TransportError(error) => {
@@ -168,6 +123,25 @@ impl LostReason {
     }
 }
 
+fn closed_by_application(code: u64, reason: &[u8]) -> LostReason {
+    let known = CloseCode::from_code(code);
+    let words = printable(reason);
+    let text = match known {
+        _ if !words.is_empty() => format!("closed by the peer: {words}"),
+        Some(known) => format!("closed by the peer: {}", known.text()),
+        None => format!("closed by the peer with unknown code {code:#x}"),
+    };
+    // What this end must change before it is taken back; everything else passes.
+    let fault = match known {
+        Some(
+            CloseCode::Refused | CloseCode::Unauthenticated | CloseCode::Protocol | CloseCode::Duplicate,
+        ) => Fault::Local,
+        Some(CloseCode::NoError | CloseCode::Draining | CloseCode::Shutdown) => Fault::None,
+        _ => Fault::Peer,
+    };
+    LostReason::new(LostKind::ClosedByPeer(known), fault, fault != Fault::Local, text)
+}
+
 fn closed_by_transport(code: TransportErrorCode, reason: &[u8]) -> LostReason {
     let reason = printable(reason);
     if let Some(alert) = alert(code) {
@@ -190,6 +164,11 @@ fn closed_by_transport(code: TransportErrorCode, reason: &[u8]) -> LostReason {
             LostReason::new(LostKind::Protocol, Fault::Local, true, format!("the peer reports: {text}"))
         }
     }
+}
+
+/// The stream code of the tunnel protocol; one that a newer peer invented means as much as a reset.
+pub(super) fn reset_code(code: VarInt) -> ResetCode {
+    ResetCode::from_code(code.into_inner()).unwrap_or(ResetCode::ResetByPeer)
 }
 
 /// The TLS alert in a CRYPTO_ERROR code (RFC 9001 section 4.8).

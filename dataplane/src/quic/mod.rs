@@ -62,7 +62,7 @@ pub use config::{QuicConfig, QuicConfigError};
 pub use endpoint::EndpointCounts;
 pub use event::{ConnId, ConnectError, Gone, Path, QuicEvent, ReadState, Side, StreamId, WriteState};
 pub use keys::ClusterKeys;
-pub use lost::{CloseCode, Fault, LostKind, LostReason, StreamCode};
+pub use lost::{Fault, LostKind, LostReason};
 
 use connection::Table;
 use endpoint::Response;

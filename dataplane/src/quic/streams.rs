@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quinn_proto::{Dir, FinishError, ReadError, StreamId, WriteError};
+use quinn_proto::{Dir, FinishError, ReadError, StreamId, VarInt, WriteError};
 
 use super::Quic;
 use super::connection::Conn;
 use super::event::{ConnId, Gone, ReadState, WriteState};
-use super::lost::StreamCode;
+use super::lost::reset_code;
+use crate::wire::ResetCode;
 
 impl Quic {
     /// Opens a bidirectional stream; `None` while the peer grants no more ([`super::QuicEvent::StreamsAvailable`] says
@@ -48,7 +49,7 @@ impl Quic {
                 }
                 Ok(None) => break ReadState::Finished,
                 Err(ReadError::Blocked) => break ReadState::Blocked,
-                Err(ReadError::Reset(code)) => break ReadState::Reset(StreamCode::from_varint(code)),
+                Err(ReadError::Reset(code)) => break ReadState::Reset(reset_code(code)),
             }
         };
         if chunks.finalize().should_transmit() {
@@ -85,7 +86,7 @@ impl Quic {
                 }
                 Err(WriteError::Blocked) => break Ok(WriteState::Blocked),
                 Err(WriteError::Stopped(code)) => {
-                    break Ok(WriteState::Stopped(StreamCode::from_varint(code)));
+                    break Ok(WriteState::Stopped(reset_code(code)));
                 }
                 Err(WriteError::ClosedStream) => break Err(Gone),
             }
@@ -114,18 +115,18 @@ impl Quic {
     ///
     /// # Errors
     /// [`Gone`] when the connection is, or the sending half.
-    pub fn reset(&mut self, id: ConnId, stream: StreamId, code: StreamCode) -> Result<(), Gone> {
+    pub fn reset(&mut self, id: ConnId, stream: StreamId, code: ResetCode) -> Result<(), Gone> {
         let conn = self.usable(id)?;
-        conn.inner.send_stream(stream).reset(code.to_varint()).map_err(|_| Gone)
+        conn.inner.send_stream(stream).reset(VarInt::from_u32(code.code())).map_err(|_| Gone)
     }
 
     /// Reads no further (STOP_SENDING): what is buffered is dropped and its credit returned.
     ///
     /// # Errors
     /// [`Gone`] when the connection is, or the receiving half.
-    pub fn stop(&mut self, id: ConnId, stream: StreamId, code: StreamCode) -> Result<(), Gone> {
+    pub fn stop(&mut self, id: ConnId, stream: StreamId, code: ResetCode) -> Result<(), Gone> {
         let conn = self.usable(id)?;
-        conn.inner.recv_stream(stream).stop(code.to_varint()).map_err(|_| Gone)
+        conn.inner.recv_stream(stream).stop(VarInt::from_u32(code.code())).map_err(|_| Gone)
     }
 
     /// A connection that is about to be changed.
