@@ -88,12 +88,6 @@ pub const TRAINS_PER_DRIVE_MAX: usize = 8;
 /// Most shards of a process: connection IDs carry the shard in five bits.
 pub const SHARDS_MAX: usize = 32;
 
-/// Datagrams that the QUIC endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that
-/// wait to be sent, for one shard; more are dropped.
-pub const RESPONSES_MAX: usize = 256;
-/// Datagrams of other shards that wait to be forwarded to them; more are dropped, as the network might.
-pub const STRAYS_MAX: usize = 1024;
-
 // ---- Path MTU ------------------------------------------------------------------------------------------------
 
 /// UDP payload that every path must carry (RFC 9000 section 14).
@@ -115,7 +109,6 @@ const _: () = {
     assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
     assert!(MTU_INITIAL <= MTU_MAX);
     // A table index fits the 32 slot bits of a token.
-    assert!(TUNNELS_MAX <= u32::MAX as usize);
-    assert!(CONNECTIONS_MAX <= TUNNELS_MAX);
+    assert!(TUNNELS_MAX <= u32::MAX as usize && CONNECTIONS_MAX <= u32::MAX as usize);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };
