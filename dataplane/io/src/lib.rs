@@ -27,6 +27,8 @@
 //! What this crate deliberately does not know: QUIC, HTTP, tunnels, policy, or who its caller is.
 
 mod buf;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod counters;
 mod driver;
 mod error;

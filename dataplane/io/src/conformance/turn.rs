@@ -1,0 +1,209 @@
+//! R8 and the turn itself: waiting, waking, its bounds and its counters.
+
+use std::time::Duration;
+
+use super::order::Reader;
+use super::rig::{SHORT, patterned};
+use super::{Harness, Rig};
+use crate::counters::OpKind;
+use crate::driver::Driver;
+use crate::op::{Op, Shots, SlotSize};
+
+/// Whoever asked for one driver did not get another.
+pub fn r8_driver_says_what_it_is<H: Harness>(harness: &H) {
+    let rig = Rig::new(harness);
+    let capabilities = rig.driver.capabilities();
+    assert_eq!(capabilities.kind, H::KIND);
+    assert!(capabilities.gso_segments_max >= 1);
+    rig.finish();
+}
+
+/// A turn without events ends at its deadline, not before it by much nor long after.
+pub fn deadline_passes<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let (_a, b) = rig.stream_pair();
+    let recv = rig.recv(b, SlotSize::Small, Shots::One);
+    let until = rig.driver.now() + SHORT;
+    let mut turns = 0;
+    while rig.driver.now() < until {
+        rig.pump(Some(until), 16);
+        turns += 1;
+        assert!(turns < 1000, "the turns spin instead of waiting");
+    }
+    assert!(rig.driver.now() < until + Duration::from_secs(10));
+    assert!(rig.take(recv).is_none());
+    rig.finish();
+}
+
+/// A deadline in the past means: do not wait.
+pub fn past_deadline_does_not_wait<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let (_a, b) = rig.stream_pair();
+    rig.recv(b, SlotSize::Small, Shots::Many);
+    let before = rig.driver.now();
+    for _ in 0..100 {
+        rig.pump(Some(before), 16);
+    }
+    assert!(rig.driver.now() < before + Duration::from_secs(5));
+    rig.finish();
+}
+
+/// The clock goes forward only.
+pub fn now_never_goes_back<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let mut last = rig.driver.now();
+    for step in 0..50 {
+        rig.pump(Some(last + Duration::from_micros(step * 10)), 16);
+        let now = rig.driver.now();
+        assert!(now >= last);
+        last = now;
+    }
+    rig.finish();
+}
+
+/// At most `max` completions come out of a turn, and the others are not lost.
+pub fn max_is_respected<H: Harness>(harness: &H) {
+    const PAIRS: usize = 12;
+    let mut rig = Rig::new(harness);
+    let mut receives = Vec::new();
+    for _ in 0..PAIRS {
+        let (a, b) = rig.stream_pair();
+        receives.push(rig.recv(b, SlotSize::Small, Shots::One));
+        rig.send_all(a, &b"ready"[..]);
+    }
+    // What has come so far is out; the rest comes in twos and threes. The rig fails at a turn that gives more.
+    for token in receives {
+        rig.wait_for("each receive", |rig| {
+            if let Some(completion) = rig.take(token) {
+                return Some(completion);
+            }
+            rig.pump(Some(rig.driver.now()), 2);
+            rig.take(token)
+        });
+    }
+    rig.finish();
+
+    let mut rig = Rig::new(harness);
+    let sends: Vec<_> = (0..PAIRS)
+        .map(|_| {
+            let (a, _b) = rig.stream_pair();
+            rig.send(a, &b"ready"[..])
+        })
+        .collect();
+    let mut out = 0;
+    rig.wait_for("every send", |rig| {
+        let deadline = rig.driver.now() + SHORT;
+        out += rig.pump(Some(deadline), 3);
+        (out == PAIRS).then_some(())
+    });
+    assert!(sends.into_iter().all(|token| rig.sent(token).0 == Ok(5)));
+    rig.finish();
+}
+
+/// A wake from elsewhere ends a wait that has nothing else to end it.
+pub fn wake_ends_the_wait<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let (_a, b) = rig.stream_pair();
+    rig.recv(b, SlotSize::Small, Shots::Many);
+    let start = rig.driver.now();
+    let long = Duration::from_secs(60);
+    for _ in 0..20 {
+        harness.wake_from_elsewhere(rig.driver.waker());
+        rig.pump(Some(start + long), 16);
+    }
+    assert!(rig.driver.now() < start + long, "no wake came through");
+    rig.finish();
+}
+
+/// Many wakes may count as one, but a wake before the turn is not lost.
+pub fn wakes_coalesce_and_none_is_lost<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let start = rig.driver.now();
+    let waker = rig.driver.waker();
+    let long = Duration::from_secs(60);
+    for _ in 0..10 {
+        for _ in 0..1000 {
+            waker.wake();
+        }
+        rig.pump(Some(start + long), 16);
+    }
+    assert!(rig.driver.now() < start + long, "a wake was lost");
+    // And they do not echo for ever: a wait lasts again.
+    let until = rig.driver.now() + SHORT;
+    let mut turns = 0;
+    while rig.driver.now() < until {
+        rig.pump(Some(until), 16);
+        turns += 1;
+        assert!(turns < 1000, "the turns spin instead of waiting");
+    }
+    drop(rig);
+    // The handle outlives the driver.
+    waker.wake();
+}
+
+/// The counters say what was done.
+pub fn counters_add_up<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let (a, b) = rig.stream_pair();
+    assert_eq!(rig.driver.counters().sockets_open, 2);
+    let before = rig.driver.counters().clone();
+    let recv = rig.recv(b, SlotSize::Small, Shots::Many);
+    for _ in 0..5 {
+        let token = rig.send(a, patterned(1, 0, 100));
+        assert_eq!(rig.sent(token).0, Ok(100));
+        assert_eq!(rig.received(recv).0.expect("bytes").len(), 100);
+    }
+    let one = rig.recv(a, SlotSize::Small, Shots::One);
+    rig.cancel(one);
+    let shutdown = rig.submit(Op::ShutdownWrite { socket: a });
+    rig.next(shutdown);
+    assert!(rig.received(recv).1);
+    rig.close(a);
+    rig.pass(SHORT);
+    let after = rig.driver.counters().clone();
+    let submitted = |kind| after.submitted(kind) - before.submitted(kind);
+    let completed = |kind| after.completed(kind) - before.completed(kind);
+    assert_eq!((submitted(OpKind::Send), completed(OpKind::Send)), (5, 5));
+    assert_eq!((submitted(OpKind::RecvMultishot), completed(OpKind::RecvMultishot)), (1, 6));
+    assert_eq!((submitted(OpKind::RecvSingle), completed(OpKind::RecvSingle)), (1, 1));
+    assert_eq!((submitted(OpKind::ShutdownWrite), completed(OpKind::ShutdownWrite)), (1, 1));
+    assert_eq!((submitted(OpKind::Cancel), submitted(OpKind::Close)), (1, 1));
+    assert_eq!(after.stream_bytes_sent - before.stream_bytes_sent, 500);
+    assert_eq!(after.stream_bytes_received - before.stream_bytes_received, 500);
+    assert_eq!(after.sockets_open, 1);
+    assert!(after.turns > before.turns);
+    rig.finish();
+}
+
+/// Many sockets in both directions with tiny turns: nothing starves, nothing is mixed up.
+pub fn everything_at_once<H: Harness>(harness: &H) {
+    const PAIRS: u8 = 10;
+    const BYTES: usize = 60_000;
+    let mut rig = Rig::new(harness);
+    let mut sends = Vec::new();
+    let mut readers = Vec::new();
+    for seed in 0..PAIRS {
+        let (a, b) = if seed % 2 == 0 { rig.stream_pair() } else { rig.tcp_pair() };
+        let slot = if seed % 3 == 0 { SlotSize::Large } else { SlotSize::Small };
+        readers.push(Reader::new(b, seed, slot));
+        sends.push((a, seed, 0, rig.send(a, patterned(seed, 0, BYTES))));
+    }
+    rig.wait_for("every byte of every stream", |rig| {
+        for (socket, seed, went, token) in &mut sends {
+            if *went < BYTES && !rig.is_outstanding(*token) {
+                *went += rig.sent(*token).0.expect("the peer is there");
+                if *went < BYTES {
+                    *token = rig.send(*socket, patterned(*seed, *went, BYTES - *went));
+                }
+            }
+        }
+        let mut all = true;
+        for reader in &mut readers {
+            reader.poll(rig);
+            all &= reader.received == BYTES;
+        }
+        rig.pump(Some(rig.driver.now()), 3);
+        all.then_some(())
+    });
+    rig.finish();
+}
