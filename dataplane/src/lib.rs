@@ -12,11 +12,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod frontend;
 pub mod limits;
 pub mod limits_text;
 pub mod port;
 pub mod quic;
 pub mod route;
+pub mod shard;
 pub mod stats;
+pub mod stream;
 pub mod wire;

@@ -43,6 +43,14 @@ pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 pub const AGENT_DIAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Between attempts at a name's addresses (RFC 8305 section 5).
 pub const DIAL_FALLBACK_DELAY: Duration = Duration::from_millis(250);
+/// How long a refused frontend may take to read its answer and close.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+/// First and longest pause between looks at whether a frontend has read its answer (D15).
+pub const ANSWER_POLL_MIN: Duration = Duration::from_micros(100);
+/// See [`ANSWER_POLL_MIN`].
+pub const ANSWER_POLL_MAX: Duration = Duration::from_millis(10);
+/// A reader that has not taken a batch for this long counts as stopped when memory is short.
+pub const STOPPED_AFTER: Duration = Duration::from_secs(1);
 /// Addresses of one name that are tried.
 pub const DIAL_ADDRESSES_MAX: usize = 8;
 
@@ -63,9 +71,16 @@ pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Unanswered data after which a connection is closed.
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Stream bytes that may wait for stopped readers, for one connection.
-pub const CONNECTION_BUDGET_BYTES: usize = 768 * 1024 * 1024;
+pub const CONNECTION_BUDGET_BYTES: usize = 1280 * 1024 * 1024;
 /// Stream bytes that may wait for stopped readers, for the whole process; less where the cgroup's memory is less.
 pub const PROCESS_BUDGET_BYTES: usize = 1536 * 1024 * 1024;
+
+/// Connections that an agent keeps when it follows the server's shard count.
+pub const AGENT_CONNECTIONS_AUTO_MAX: u32 = 4;
+/// One attempt of an agent to connect to one address of a server, until Welcome.
+pub const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Failed attempts in a row that follow each other at the plain retry interval; then it doubles.
+pub const PLAIN_RETRIES: u32 = 10;
 
 // ---- A shard -------------------------------------------------------------------------------------------------
 
@@ -85,6 +100,18 @@ pub const TRAINS_IN_FLIGHT_MAX: usize = 64;
 pub const TRAIN_BYTES_MAX: usize = 65_500;
 /// Trains that one connection may send before others get their turn.
 pub const TRAINS_PER_DRIVE_MAX: usize = 8;
+/// Pause before a listener whose accept failed (EMFILE and the like) is armed again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a receive that found no slot is tried again.
+pub const STARVED_PAUSE: Duration = Duration::from_millis(1);
+/// Listeners of one shard.
+pub const LISTENERS_MAX: usize = 64;
+/// Tunnels worked on in one turn.
+pub const TUNNELS_PER_TURN_MAX: usize = 1024;
+/// Bytes of one send from which zero copy is asked for.
+pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
+/// What one stopped reader is charged: its stream's window and the batch on its way to the socket.
+pub const STOPPED_READER_BYTES: usize = STREAM_WINDOW_BYTES as usize + EGRESS_BATCH_BYTES_MAX;
 /// Most shards of a process: connection IDs carry the shard in five bits.
 pub const SHARDS_MAX: usize = 32;
 
@@ -98,9 +125,9 @@ pub const MTU_MAX: u16 = 65_468;
 const _: () = {
     // A stream header must fit the window of a peer that is not welcome yet.
     assert!(MESSAGE_BYTES_MAX + 64 < UNWELCOME_WINDOW_BYTES as usize);
-    // One connection may not take the whole process's budget, and a budget is worth at least 512 stopped readers.
+    // One connection may not take the whole process's budget, and a budget is worth at least 1,000 stopped readers.
     assert!(CONNECTION_BUDGET_BYTES < PROCESS_BUDGET_BYTES);
-    assert!(CONNECTION_BUDGET_BYTES / STREAM_WINDOW_BYTES as usize >= 512);
+    assert!(CONNECTION_BUDGET_BYTES / STOPPED_READER_BYTES >= 1000);
     // The agent's dial ends before the frontend must be answered, twice over: one retry on another agent fits.
     assert!(AGENT_DIAL_TIME_MAX.as_millis() * 2 < ANSWER_TIME_MAX.as_millis());
     // A keep-alive and three repetitions fit into the idle time.
@@ -110,5 +137,6 @@ const _: () = {
     assert!(MTU_INITIAL <= MTU_MAX);
     // A table index fits the 32 slot bits of a token.
     assert!(TUNNELS_MAX <= u32::MAX as usize && CONNECTIONS_MAX <= u32::MAX as usize);
+    assert!(EGRESS_BATCH_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

@@ -1,12 +1,58 @@
 //! What a shard counts: plain integers, owned by its thread, read as snapshots.
 
-/// Totals since the shard's start, and gauges.
+/// Totals since the shard's start; the ones that end in `_open` or `_pending` are gauges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardStats {
+    /// Frontend connections accepted.
+    pub frontends_accepted: u64,
+    /// Frontend connections closed at once: a table was full or the shard was draining.
+    pub frontends_refused: u64,
+    /// Accepts that failed (EMFILE and the like).
+    pub accept_errors: u64,
+    /// Heads that were refused with a 4xx.
+    pub heads_refused: u64,
     /// Dials asked for by frontends.
     pub dials_started: u64,
+    /// Dials moved to another agent before they were answered.
+    pub dials_moved: u64,
+    /// Dials that wait for an answer now.
+    pub dials_pending: u64,
     /// Tunnels established.
     pub tunnels_established: u64,
-    /// Tunnels open now.
+    /// Entries of the tunnel table now: heads being read, dials, tunnels, refusals being read.
     pub tunnels_open: u64,
+    /// Tunnels that ended in order: both directions finished.
+    pub tunnels_finished: u64,
+    /// Tunnels that ended by a reset of either side.
+    pub tunnels_reset: u64,
+    /// Tunnels reset because stopped readers held more than the budget.
+    pub tunnels_over_budget: u64,
+    /// Readers that have not taken their bytes, now.
+    pub stopped_readers: u64,
+    /// Payload bytes read from sockets into streams.
+    pub bytes_to_streams: u64,
+    /// Payload bytes sent from streams to sockets.
+    pub bytes_to_sockets: u64,
+    /// Sessions with peers that are welcome, now.
+    pub sessions_ready: u64,
+    /// Peers refused: no Hello in time, garbage on the control stream, or control's verdict.
+    pub sessions_refused: u64,
+    /// Agent: destinations refused by policy.
+    pub destinations_denied: u64,
+    /// Completions whose entry was gone: late, and rightly ignored.
+    pub stale_completions: u64,
+    /// Operations that a full driver handed back and that were submitted later.
+    pub submissions_deferred: u64,
+    /// Receives that found no slot.
+    pub receives_starved: u64,
+    /// Bytes copied out of receive slots because stopped readers held too many.
+    pub bytes_copied_out: u64,
+    /// Trains sent again one datagram at a time because segmentation was refused.
+    pub segmentation_refused: u64,
+    /// Trains that the kernel did not take; QUIC repeats what mattered.
+    pub trains_dropped: u64,
+    /// Datagrams whose connection ID belongs to another shard.
+    pub stray_datagrams: u64,
+    /// Events dropped because control was slow.
+    pub events_dropped: u64,
 }

@@ -83,7 +83,7 @@ pub enum Op {
 
 impl Op {
     /// Most pieces of one vectored send.
-    pub const SEND_PIECES_MAX: usize = 64;
+    pub const SEND_PIECES_MAX: usize = 256;
 }
 
 /// An operation on a UDP socket.

@@ -139,6 +139,12 @@ impl Quic {
         }
     }
 
+    /// Whether [`Self::poll_event`] may have something to say.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || !self.queues.eventful.is_empty()
+    }
+
     /// The next thing to know. To be called until `None` after datagrams or timeouts were handled.
     pub fn poll_event(&mut self) -> Option<QuicEvent> {
         loop {

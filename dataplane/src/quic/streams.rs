@@ -22,6 +22,13 @@ impl Quic {
         Ok(conn.inner.streams().open(Dir::Bi))
     }
 
+    /// Whether the peer reset the stream. Unlike [`Self::read`] this sees a reset behind bytes that nobody reads; those
+    /// bytes and the receiving half are gone then.
+    pub fn received_reset(&mut self, id: ConnId, stream: StreamId) -> bool {
+        let Ok(conn) = self.usable(id) else { return false };
+        matches!(conn.inner.recv_stream(stream).received_reset(), Ok(Some(_)))
+    }
+
     /// Appends what can be read in order, at most `max_bytes`, to `out`, and grants the peer as much credit. Chunks are
     /// slices of the received datagrams and hold their receive slots (see [`Self::set_copy_received`]).
     ///

@@ -1,0 +1,76 @@
+//! What a shard is told once, at its start. Everything here was validated by whoever built it.
+
+use std::time::Duration;
+
+use crate::port::ShardId;
+use crate::quic::QuicConfig;
+use crate::route::Strategy;
+use crate::wire::Hello;
+
+/// A shard's immutable configuration.
+#[derive(Debug)]
+pub struct ShardConfig {
+    /// This shard.
+    pub id: ShardId,
+    /// What it does.
+    pub role: Role,
+    /// Its QUIC endpoint.
+    pub quic: QuicConfig,
+    /// Seeds every random choice of the shard.
+    pub seed: [u8; 32],
+    /// Ask for zero copy on large sends; drivers that find it does not pay turn it off by themselves.
+    pub zero_copy: bool,
+    /// Bytes that may wait for stopped readers on this shard: the process's budget divided by its shards.
+    pub budget_bytes: usize,
+    /// A deliberate defect, for proving that the simulator finds it.
+    #[cfg(feature = "defects")]
+    pub defect: Option<Defect>,
+}
+
+/// What a shard does.
+#[derive(Debug)]
+pub enum Role {
+    /// Accepts frontends and agents.
+    Server(ServerRole),
+    /// Connects to servers and dials for them.
+    Agent(AgentRole),
+}
+
+/// A server's part.
+#[derive(Debug)]
+pub struct ServerRole {
+    /// How an agent is chosen, in this order.
+    pub strategies: Vec<Strategy>,
+    /// Every CONNECT is answered within this time; at most [`crate::limits::ANSWER_TIME_MAX`].
+    pub answer_time: Duration,
+}
+
+/// An agent's part.
+#[derive(Debug)]
+pub struct AgentRole {
+    /// What to say to every server; `connection_index` is filled in.
+    pub hello: Hello,
+    /// Connections to keep; `None`: as many as the server has shards, at most
+    /// [`crate::limits::AGENT_CONNECTIONS_AUTO_MAX`].
+    pub connections: Option<u32>,
+    /// Time between attempts to connect (`--sync-interval`).
+    pub retry_interval: Duration,
+    /// What that time grows to when attempts keep failing (`--sync-interval-cap`).
+    pub retry_interval_max: Duration,
+    /// The shard bits of the first connection's initial ID; connection *i* uses this plus *i*.
+    pub first_shard: u8,
+}
+
+/// A defect that the simulator must find.
+#[cfg(feature = "defects")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// The end of a stream is now and then not passed on to the socket.
+    LostFin,
+    /// A receive that the kernel ended is now and then not armed again.
+    MultishotNotRearmed,
+    /// The generation of a completion's token is not checked.
+    StaleTokenAccepted,
+    /// A stream is now and then not read again after its bytes were sent.
+    CreditNotReturned,
+}

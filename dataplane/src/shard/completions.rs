@@ -1,0 +1,195 @@
+//! Completions, filed by what they were for. No decision is taken here beyond "whose is it, and is it still there".
+
+use adit_io::{Close, Completion, DatagramDriver, OpError, Outcome};
+use bytes::BytesMut;
+
+use super::Shard;
+use super::timers::Timer;
+use super::token::{Purpose, decode};
+use super::tunnel::Phase;
+use crate::limits::STARVED_PAUSE;
+use crate::stream::table::Key;
+use crate::wire::ResetCode;
+
+impl<D: DatagramDriver> Shard<D> {
+    pub(super) fn on_completion(&mut self, completion: Completion) {
+        let Completion { token, more, outcome } = completion;
+        let Some((purpose, key)) = decode(token) else {
+            self.stats.stale_completions += 1;
+            return;
+        };
+        match purpose {
+            Purpose::Accept => self.on_accepted(key, more, outcome),
+            Purpose::RecvDatagrams => self.on_datagrams(more, outcome),
+            Purpose::Train => self.on_train(key, more, outcome),
+            _ => match self.live_tunnel(key) {
+                Some(key) => self.on_tunnel_completion(key, purpose, more, outcome),
+                None => self.on_stale(outcome),
+            },
+        }
+    }
+
+    fn live_tunnel(&self, key: Key) -> Option<Key> {
+        #[cfg(feature = "defects")]
+        if self.config.defect == Some(crate::config::Defect::StaleTokenAccepted) {
+            return self.tunnels.current(key.index);
+        }
+        self.tunnels.get(key).is_some().then_some(key)
+    }
+
+    /// The entry is gone. What came too late must not leak.
+    fn on_stale(&mut self, outcome: Outcome) {
+        self.stats.stale_completions += 1;
+        if let Outcome::Connected(Ok(socket)) = outcome {
+            self.driver.close(socket, Close::Reset);
+        }
+    }
+
+    fn on_tunnel_completion(&mut self, key: Key, purpose: Purpose, more: bool, outcome: Outcome) {
+        match (purpose, outcome) {
+            (Purpose::Recv, Outcome::Received(result)) => self.on_received(key, more, result),
+            (Purpose::Send, Outcome::Sent { result, data }) => self.on_sent(key, result, data),
+            (Purpose::Send, Outcome::SendReleased { data }) => self.on_send_released(key, data),
+            (Purpose::ShutdownWrite, Outcome::ShutdownWrite(result)) => self.on_shutdown(key, result),
+            (Purpose::Watch, Outcome::Gone(result)) => self.on_gone(key, result),
+            (Purpose::Connect(attempt), Outcome::Connected(result)) => {
+                self.on_connected(key, attempt, result)
+            }
+            (_, outcome) => self.on_stale(outcome),
+        }
+    }
+
+    fn on_received(&mut self, key: Key, more: bool, result: Result<BytesMut, OpError>) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if !more {
+            #[cfg(feature = "defects")]
+            if self.config.defect == Some(crate::config::Defect::MultishotNotRearmed)
+                && result.as_ref().is_ok_and(|bytes| !bytes.is_empty() && bytes.len() < 4096)
+                && rand::RngExt::random_bool(&mut self.rng, 0.1)
+            {
+                // Still believed to be armed: nobody will ever read this socket again.
+                let _ = result.map(|bytes| self.on_socket_bytes(key, bytes));
+                return;
+            }
+            tunnel.ingress.on_disarmed();
+        }
+        match result {
+            Ok(bytes) if bytes.is_empty() => self.on_socket_end(key),
+            Ok(bytes) => self.on_socket_bytes(key, bytes),
+            Err(OpError::Cancelled) => self.queue(key),
+            Err(OpError::NoBuffers) => {
+                self.stats.receives_starved += 1;
+                if self.starved.is_empty() {
+                    self.timers.set(self.now + STARVED_PAUSE, Timer::Starved);
+                }
+                self.starved.push(key);
+            }
+            Err(OpError::Os(_)) => self.on_socket_failed(key),
+        }
+    }
+
+    pub(super) fn feed_starved(&mut self) {
+        for key in std::mem::take(&mut self.starved) {
+            self.queue(key);
+        }
+    }
+
+    fn on_socket_bytes(&mut self, key: Key, bytes: BytesMut) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        match &mut tunnel.phase {
+            Phase::Head(_) => return self.on_head_bytes(key, bytes),
+            Phase::Lingering => {}
+            Phase::Open => {
+                self.stats.bytes_to_streams += bytes.len() as u64;
+                if tunnel.egress.is_holding() {
+                    tunnel.egress.on_answer_read();
+                }
+                tunnel.ingress.on_bytes(bytes.freeze());
+            }
+            _ => {
+                self.stats.bytes_to_streams += bytes.len() as u64;
+                tunnel.ingress.on_bytes(bytes.freeze());
+            }
+        }
+        self.queue(key);
+    }
+
+    fn on_socket_end(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if matches!(tunnel.phase, Phase::Head(_)) {
+            return self.close_tunnel(key, Close::Graceful, None);
+        }
+        tunnel.ingress.on_end();
+        self.queue(key);
+    }
+
+    /// The socket is broken: the other side learns of it as a reset.
+    fn on_socket_failed(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        match tunnel.phase {
+            Phase::Dialing(_) => self.abandon_dial(key),
+            _ => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
+        }
+    }
+
+    fn on_sent(&mut self, key: Key, result: Result<usize, OpError>, data: Option<Vec<bytes::Bytes>>) {
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(_) => return self.on_socket_failed(key),
+        };
+        self.stats.bytes_to_sockets += sent as u64;
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        match data {
+            Some(data) => self.after_send(key, sent, data),
+            None => tunnel.zero_copy_sent = sent,
+        }
+    }
+
+    fn on_send_released(&mut self, key: Key, data: Vec<bytes::Bytes>) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let sent = std::mem::take(&mut tunnel.zero_copy_sent);
+        self.after_send(key, sent, data);
+    }
+
+    fn after_send(&mut self, key: Key, sent: usize, data: Vec<bytes::Bytes>) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        tunnel.egress.on_sent(sent, data);
+        #[cfg(feature = "defects")]
+        if self.config.defect == Some(crate::config::Defect::CreditNotReturned)
+            && sent >= 4096
+            && rand::RngExt::random_bool(&mut self.rng, 0.1)
+        {
+            tunnel.readable = false;
+        }
+        if !tunnel.egress.has_unsent() {
+            self.reader_took_all(key);
+        }
+        self.queue(key);
+    }
+
+    fn on_shutdown(&mut self, key: Key, result: Result<(), OpError>) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        match result {
+            Ok(()) => {
+                tunnel.egress.on_shutdown();
+                self.queue(key);
+            }
+            Err(_) => self.on_socket_failed(key),
+        }
+    }
+
+    /// The peer of a socket that is not being read has gone. On TCP that is a reset, unless both directions had
+    /// ended; on a Unix socket what it sent before is still to be delivered.
+    fn on_gone(&mut self, key: Key, result: Result<(), OpError>) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        tunnel.watching = false;
+        let gone = result.is_ok() || matches!(result, Err(OpError::Os(_)));
+        if !gone {
+            return;
+        }
+        let dialing = matches!(tunnel.phase, Phase::Dialing(_));
+        if dialing || (!tunnel.unix && !tunnel.egress.is_shut_down()) {
+            self.on_socket_failed(key);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Listeners and the heads of frontend connections.
+
+use adit_io::{Close, DatagramDriver, Op, Outcome, PeerAddr, SocketId};
+use bytes::{Bytes, BytesMut};
+
+use super::Shard;
+use super::timers::Timer;
+use super::token::Purpose;
+use super::tunnel::{Phase, Tunnel};
+use crate::frontend::{Answer, HeadReader, HeadState};
+use crate::limits::{ACCEPT_PAUSE, CONNECT_HEAD_TIME_MAX, LINGER_TIME_MAX};
+use crate::port::ListenerKind;
+use crate::stream::table::Key;
+use crate::wire::ResetCode;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: SocketId,
+    kind: ListenerKind,
+}
+
+impl<D: DatagramDriver> Shard<D> {
+    pub(super) fn listen(&mut self, socket: D::Socket, kind: ListenerKind) {
+        // A refusal would be control's mistake (too many listeners); the socket is dropped and so closed.
+        let Ok(socket) = self.driver.adopt(socket) else { return };
+        match self.listeners.insert(Listener { socket, kind }) {
+            Ok(key) => self.arm_listener(key),
+            Err(listener) => self.driver.close(listener.socket, Close::Graceful),
+        }
+    }
+
+    pub(super) fn arm_listener(&mut self, key: Key) {
+        if let Some(listener) = self.listeners.get(key) {
+            let listener = listener.socket;
+            self.submit(Op::Accept { listener }, Purpose::Accept, key);
+        }
+    }
+
+    /// Stops accepting. Connections that the kernel had queued are refused by its closing the socket.
+    pub(super) fn close_listeners(&mut self) {
+        let keys: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.forget_refused(key);
+            if let Some(listener) = self.listeners.remove(key) {
+                self.driver.close(listener.socket, Close::Graceful);
+            }
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, key: Key, more: bool, outcome: Outcome) {
+        let Outcome::Accepted(result) = outcome else { return };
+        let kind = self.listeners.get(key).map(|listener| listener.kind);
+        match (result, kind) {
+            (Ok((socket, peer)), Some(ListenerKind::HttpConnectUnix)) => self.on_frontend(socket, &peer),
+            (Ok((socket, _)), None) => self.driver.close(socket, Close::Reset),
+            (Err(_), Some(_)) => {
+                self.stats.accept_errors += 1;
+                if !more {
+                    // EMFILE and its like pass; spinning on them does not help.
+                    self.timers.set(self.now + ACCEPT_PAUSE, Timer::Listener(key));
+                }
+                return;
+            }
+            (Err(_), None) => return,
+        }
+        if !more {
+            self.arm_listener(key);
+        }
+    }
+
+    fn on_frontend(&mut self, socket: SocketId, peer: &PeerAddr) {
+        let mut tunnel = Tunnel::new(Phase::Head(HeadReader::new()));
+        tunnel.socket = Some(socket);
+        tunnel.unix = *peer == PeerAddr::Unix;
+        match self.tunnels.insert(tunnel) {
+            Ok(key) => {
+                self.stats.frontends_accepted += 1;
+                self.stats.tunnels_open = self.tunnels.len() as u64;
+                self.set_deadline(key, self.now + CONNECT_HEAD_TIME_MAX);
+                self.queue(key);
+            }
+            Err(_) => {
+                self.stats.frontends_refused += 1;
+                self.driver.close(socket, Close::Reset);
+            }
+        }
+    }
+
+    pub(super) fn on_head_bytes(&mut self, key: Key, bytes: BytesMut) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Phase::Head(reader) = &mut tunnel.phase else { return };
+        reader.push(bytes.freeze());
+        match reader.poll() {
+            HeadState::Incomplete => self.queue(key),
+            HeadState::Refuse(answer) => {
+                self.stats.heads_refused += 1;
+                self.refuse(key, answer.into_bytes());
+            }
+            HeadState::Connect { target, raw_target, rest } => {
+                for piece in rest {
+                    tunnel.ingress.on_bytes(piece);
+                }
+                self.start_dial(key, target, raw_target);
+            }
+        }
+    }
+
+    pub(super) fn on_head_timeout(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        let Phase::Head(reader) = &tunnel.phase else { return };
+        let answer: Answer = reader.timed_out();
+        self.stats.heads_refused += 1;
+        self.refuse(key, answer.into_bytes());
+    }
+
+    /// Sends a last answer and closes once the frontend has read it, or after a moment.
+    pub(super) fn refuse(&mut self, key: Key, answer: Bytes) {
+        self.detach_stream(key, ResetCode::Cancelled);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        tunnel.phase = Phase::Lingering;
+        tunnel.ingress.discard();
+        tunnel.egress.answer_and_end(answer);
+        self.set_deadline(key, self.now + LINGER_TIME_MAX);
+        self.queue(key);
+    }
+}

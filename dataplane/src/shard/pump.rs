@@ -1,0 +1,249 @@
+//! Working on one tunnel: whatever its halves want next is done, as far as it can be done without waiting.
+
+use adit_io::{Close, DatagramDriver, Op};
+
+use super::Shard;
+use super::timers::Timer;
+use super::token::Purpose;
+use super::tunnel::Phase;
+use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX, ZERO_COPY_BYTES_MIN};
+use crate::quic::{ConnId, ReadState, WriteState};
+use crate::stream::ingress::RecvWant;
+use crate::stream::table::Key;
+use crate::wire::ResetCode;
+
+impl<D: DatagramDriver> Shard<D> {
+    /// Puts a tunnel into the work queue, once.
+    pub(super) fn queue(&mut self, key: Key) {
+        if let Some(tunnel) = self.tunnels.get_mut(key)
+            && !tunnel.queued
+        {
+            tunnel.queued = true;
+            self.work.push_back(key);
+        }
+    }
+
+    pub(super) fn pump(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        match tunnel.phase {
+            Phase::Head(_) => self.pump_receive(key),
+            Phase::Dialing(_) => {
+                self.pump_dial(key);
+                self.pump_receive(key);
+            }
+            Phase::Header(_) => self.pump_header(key),
+            Phase::Resolving(_) | Phase::Connecting(..) => {}
+            Phase::Open | Phase::Lingering => self.pump_splice(key),
+        }
+    }
+
+    fn pump_splice(&mut self, key: Key) {
+        if !self.pump_to_stream(key) || !self.pump_from_stream(key) {
+            return;
+        }
+        self.pump_send(key);
+        self.pump_receive(key);
+        if self.tunnels.get(key).is_some_and(super::tunnel::Tunnel::is_over) {
+            self.finish_tunnel(key);
+        }
+    }
+
+    /// Socket → stream. False when the tunnel has ended over it.
+    fn pump_to_stream(&mut self, key: Key) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
+        let Some((conn, stream)) = tunnel.stream else { return true };
+        if let Some(pending) = tunnel.ingress.want_write() {
+            match self.quic.write(conn, stream, pending) {
+                Ok(WriteState::Took | WriteState::Blocked) => tunnel.ingress.on_written(),
+                Ok(WriteState::Stopped(_)) => {
+                    self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+                    return false;
+                }
+                Err(_) => return false,
+            }
+            if tunnel.ingress.pending_bytes() > 0 {
+                let slots = self.driver.stream_slots();
+                if slots.held * 2 > slots.total {
+                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
+                }
+            }
+        }
+        if tunnel.ingress.want_finish() {
+            if self.quic.finish(conn, stream).is_err() {
+                return false;
+            }
+            tunnel.ingress.on_finished();
+        }
+        true
+    }
+
+    /// Stream → batch. False when the tunnel has ended over it.
+    fn pump_from_stream(&mut self, key: Key) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
+        let Some((conn, stream)) = tunnel.stream else { return true };
+        if tunnel.egress.is_waiting_for_reader() {
+            self.look_for_reader(key);
+        }
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
+        if !tunnel.readable {
+            return true;
+        }
+        let Some(batch) = tunnel.egress.want_read() else {
+            // Not read now, but a reset must not wait for the reader.
+            if self.quic.received_reset(conn, stream) {
+                self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+                return false;
+            }
+            return true;
+        };
+        match self.quic.read(conn, stream, EGRESS_BATCH_BYTES_MAX, batch) {
+            Ok(ReadState::More) => {}
+            Ok(ReadState::Blocked) => tunnel.readable = false,
+            Ok(ReadState::Finished) => {
+                tunnel.readable = false;
+                #[cfg(feature = "defects")]
+                if self.config.defect == Some(crate::config::Defect::LostFin)
+                    && rand::RngExt::random_bool(&mut self.rng, 0.1)
+                {
+                    return true;
+                }
+                tunnel.egress.on_stream_end();
+            }
+            Ok(ReadState::Reset(_)) => {
+                self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+                return false;
+            }
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Batch → socket, and the end after it.
+    fn pump_send(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some(socket) = tunnel.socket else { return };
+        if let Some(data) = tunnel.egress.want_send() {
+            let zero_copy = self.config.zero_copy
+                && data.iter().map(bytes::Bytes::len).sum::<usize>() >= ZERO_COPY_BYTES_MIN;
+            self.reader_must_take(key);
+            self.submit(Op::Send { socket, data, zero_copy }, Purpose::Send, key);
+        } else if tunnel.egress.want_shutdown() {
+            tunnel.egress.on_shutdown_submitted();
+            self.submit(Op::ShutdownWrite { socket }, Purpose::ShutdownWrite, key);
+        }
+    }
+
+    fn pump_receive(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some(socket) = tunnel.socket else { return };
+        match tunnel.ingress.want_recv() {
+            RecvWant::Nothing => {}
+            RecvWant::Arm(slot, shots) => {
+                tunnel.ingress.on_armed(slot, shots);
+                self.submit(Op::Recv { socket, slot, shots }, Purpose::Recv, key);
+            }
+            RecvWant::Cancel => {
+                tunnel.ingress.on_cancelling();
+                self.cancel(Purpose::Recv, key);
+            }
+        }
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let unread =
+            tunnel.ingress.is_stopped() || (tunnel.ingress.has_ended() && !tunnel.egress.is_shut_down());
+        if unread && !tunnel.watching && !tunnel.ingress.is_armed() {
+            tunnel.watching = true;
+            self.submit(Op::Watch { socket }, Purpose::Watch, key);
+        }
+    }
+
+    /// D15: target bytes wait until the frontend has read the 200. Nothing signals that on a Unix socket, so it is
+    /// looked at, with growing pauses, and only while there is something to hold back.
+    fn look_for_reader(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some(socket) = tunnel.socket else { return };
+        if !tunnel.readable && !tunnel.egress.has_held() {
+            return;
+        }
+        if !tunnel.unix || self.driver.unsent_bytes(socket) == 0 {
+            tunnel.egress.on_answer_read();
+            tunnel.deadline = None;
+            return;
+        }
+        tunnel.answer_poll = (tunnel.answer_poll * 2).clamp(ANSWER_POLL_MIN, ANSWER_POLL_MAX);
+        let at = self.now + tunnel.answer_poll;
+        self.set_deadline(key, at);
+    }
+
+    pub(super) fn set_deadline(&mut self, key: Key, at: std::time::Instant) {
+        if let Some(tunnel) = self.tunnels.get_mut(key) {
+            tunnel.deadline = Some(at);
+            self.timers.set(at, Timer::Tunnel(key));
+        }
+    }
+
+    pub(super) fn on_tunnel_timer(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some(deadline) = tunnel.deadline else { return };
+        if deadline > self.now {
+            return;
+        }
+        tunnel.deadline = None;
+        match tunnel.phase {
+            Phase::Head(_) => self.on_head_timeout(key),
+            Phase::Dialing(_) => self.on_dial_timeout(key),
+            Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
+            Phase::Header(_) => self.close_tunnel(key, Close::Graceful, Some(ResetCode::Deadline)),
+            Phase::Resolving(_) | Phase::Connecting(..) => self.on_agent_dial_timer(key),
+            Phase::Open => self.queue(key),
+        }
+    }
+
+    /// Both directions ended in order.
+    fn finish_tunnel(&mut self, key: Key) {
+        if self.tunnels.get(key).is_some_and(|tunnel| matches!(tunnel.phase, Phase::Open)) {
+            self.stats.tunnels_finished += 1;
+        }
+        self.close_tunnel(key, Close::Graceful, None);
+    }
+
+    /// Removes a tunnel and everything that hangs on it. With a code, the stream's other end learns that it broke.
+    pub(super) fn close_tunnel(&mut self, key: Key, how: Close, code: Option<ResetCode>) {
+        self.cancel_connects(key);
+        self.forget_question(key);
+        self.detach_stream(key, code.unwrap_or(ResetCode::Cancelled));
+        let Some(tunnel) = self.tunnels.remove(key) else { return };
+        self.forget_refused(key);
+        if let Some(socket) = tunnel.socket {
+            self.driver.close(socket, how);
+        }
+        if matches!(tunnel.phase, Phase::Dialing(_)) {
+            self.stats.dials_pending -= 1;
+        }
+        if matches!(tunnel.phase, Phase::Open) && code.is_some() {
+            self.stats.tunnels_reset += 1;
+        }
+        self.stats.tunnels_open = self.tunnels.len() as u64;
+    }
+
+    /// Takes the stream off a tunnel. What of it is not over in order is reset with this code.
+    pub(super) fn detach_stream(&mut self, key: Key, code: ResetCode) {
+        self.reader_took_all(key);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some((conn, stream)) = tunnel.stream.take() else { return };
+        if !tunnel.ingress.is_done() {
+            // Gone is as good as reset.
+            let _ = self.quic.reset(conn, stream, code);
+        }
+        if !tunnel.egress.has_stream_ended() {
+            let _ = self.quic.stop(conn, stream, code);
+        }
+        tunnel.readable = false;
+        self.by_stream.remove(&(conn, stream));
+        self.on_tunnel_left(conn);
+    }
+
+    /// The tunnels on a connection, or asking it.
+    pub(super) fn tunnels_on(&self, conn: ConnId) -> Vec<Key> {
+        self.tunnels.iter().filter(|(_, tunnel)| tunnel.conn() == Some(conn)).map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! What QUIC reports, passed on to whom it concerns.
+
+use adit_io::{Close, DatagramDriver};
+
+use super::Shard;
+use super::session::Session;
+use super::tunnel::Phase;
+use crate::config::Role;
+use crate::port::Event;
+use crate::quic::{ConnId, LostReason, QuicEvent, Side, StreamId};
+use crate::wire::{CloseCode, ResetCode};
+
+impl<D: DatagramDriver> Shard<D> {
+    pub(super) fn take_quic_events(&mut self) {
+        while let Some(event) = self.quic.poll_event() {
+            match event {
+                QuicEvent::Connected { conn, side } => {
+                    if side == Side::Server {
+                        self.sessions.insert(conn, Session::new(0));
+                    }
+                    self.on_session_connected(conn);
+                }
+                QuicEvent::Lost { conn, reason } => self.on_lost(conn, &reason),
+                QuicEvent::Opened { conn, stream } => match self.config.role {
+                    Role::Server(_) => self.on_control_stream(conn, stream),
+                    Role::Agent(_) => self.on_dial_stream(conn, stream),
+                },
+                QuicEvent::Readable { conn, stream } => self.on_readable(conn, stream),
+                QuicEvent::Writable { conn, stream } => self.on_writable(conn, stream),
+                QuicEvent::Stopped { conn, stream, .. } => self.on_stopped(conn, stream),
+                QuicEvent::Finished { .. } => {}
+                QuicEvent::StreamsAvailable { conn } => self.on_streams_available(conn),
+                QuicEvent::Suspect { conn } => match self.config.role {
+                    Role::Server(_) => self.move_dials_from_suspect(conn),
+                    Role::Agent(_) => self.on_link_suspect(conn),
+                },
+                QuicEvent::Recovered { conn } => self.on_link_recovered(conn),
+            }
+        }
+    }
+
+    fn on_readable(&mut self, conn: ConnId, stream: StreamId) {
+        if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
+            if let Some(tunnel) = self.tunnels.get_mut(key) {
+                tunnel.readable = true;
+            }
+            self.queue(key);
+        } else if self.is_control_stream(conn, stream) {
+            self.pump_session(conn);
+        }
+    }
+
+    fn on_writable(&mut self, conn: ConnId, stream: StreamId) {
+        if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
+            if let Some(tunnel) = self.tunnels.get_mut(key) {
+                tunnel.ingress.on_stream_writable();
+            }
+            self.queue(key);
+        } else if self.is_control_stream(conn, stream) {
+            self.pump_session(conn);
+        }
+    }
+
+    /// The peer's socket takes nothing any more: that is a reset, once bytes flow. Before that the answer decides.
+    fn on_stopped(&mut self, conn: ConnId, stream: StreamId) {
+        if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
+            let open = self.tunnels.get(key).is_some_and(|tunnel| !matches!(tunnel.phase, Phase::Dialing(_)));
+            if open {
+                self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+            } else {
+                self.queue(key);
+            }
+        } else if self.is_control_stream(conn, stream) {
+            self.close_session(conn, CloseCode::Protocol, "the control stream was stopped");
+        }
+    }
+
+    /// A connection has ended: its dials move on, its tunnels are reset, everything of it goes.
+    fn on_lost(&mut self, conn: ConnId, reason: &LostReason) {
+        let Some(mut session) = self.sessions.remove(&conn) else { return };
+        if session.is_ready() {
+            self.stats.sessions_ready -= 1;
+        }
+        session.waiting.clear();
+        if session.was_presented() {
+            let connection = self.connection_key(conn);
+            self.mailbox.send(Event::AgentGone { connection, reason: reason.text.clone() });
+        }
+        for key in self.tunnels_on(conn) {
+            let dialing =
+                self.tunnels.get(key).is_some_and(|tunnel| matches!(tunnel.phase, Phase::Dialing(_)));
+            if dialing {
+                self.move_dial(key, &reason.text);
+            } else {
+                self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+            }
+        }
+        if matches!(self.config.role, Role::Agent(_)) {
+            self.on_link_lost(conn, &session, reason);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A shard's figures for control, and what tests look at to see that nothing is left.
+
+use adit_io::DatagramDriver;
+
+use super::Shard;
+use crate::port::{Event, PathReport, ShardReport};
+
+/// What a shard still holds. All zero when nothing is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Entries of the tunnel table.
+    pub tunnels: usize,
+    /// Streams that belong to tunnels.
+    pub streams: usize,
+    /// Peers.
+    pub sessions: usize,
+    /// Names being asked for.
+    pub questions: usize,
+    /// Readers being charged for.
+    pub sending: usize,
+    /// Operations that wait for the driver.
+    pub deferred: usize,
+    /// Trains on their way.
+    pub trains: usize,
+    /// QUIC connections, draining ones included.
+    pub connections: usize,
+}
+
+impl<D: DatagramDriver> Shard<D> {
+    /// What this shard holds now.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            tunnels: self.tunnels.len(),
+            streams: self.by_stream.len(),
+            sessions: self.sessions.len(),
+            questions: self.resolving.len(),
+            sending: self.stopped.len(),
+            deferred: self.refused.len(),
+            trains: self.trains.in_flight(),
+            connections: self.quic.open_connections(),
+        }
+    }
+
+    /// This shard's figures now.
+    #[must_use]
+    pub fn figures(&self) -> ShardReport {
+        let mut stats = self.stats.clone();
+        stats.stopped_readers = self.stopped_readers() as u64;
+        stats.events_dropped = self.mailbox.dropped();
+        let paths = self
+            .sessions
+            .iter()
+            .filter_map(|(conn, session)| {
+                let path = self.quic.path(*conn)?;
+                Some(PathReport {
+                    connection: self.connection_key(*conn),
+                    remote: path.remote,
+                    mtu_bytes: path.mtu_bytes,
+                    rtt: path.rtt,
+                    lost_packets: path.lost_packets,
+                    tunnels: session.tunnels,
+                    suspect: path.suspect,
+                })
+            })
+            .collect();
+        ShardReport {
+            shard: self.config.id,
+            driver: self.driver.capabilities().kind,
+            stats,
+            io: self.driver.counters().clone(),
+            stream_slots: self.driver.stream_slots(),
+            datagram_slots: self.driver.datagram_slots(),
+            paths,
+        }
+    }
+
+    pub(super) fn report(&mut self) {
+        let report = Box::new(self.figures());
+        self.mailbox.send(Event::Stats(report));
+    }
+}

@@ -1,0 +1,334 @@
+//! A server's dials: choose an agent, ask it, pass its answer on. A dial that loses its agent before the answer
+//! moves to another; every dial is answered in time.
+
+use std::time::Duration;
+
+use adit_io::{Close, DatagramDriver};
+use bytes::Bytes;
+
+use super::Shard;
+use super::tunnel::{PendingDial, Phase};
+use crate::config::Role;
+use crate::frontend::Answer;
+use crate::limits::{AGENT_DIAL_TIME_MAX, ANSWER_TIME_MAX, MESSAGE_BYTES_MAX};
+use crate::port::{ConnectionKey, DialOutcome, Event};
+use crate::quic::{ConnId, ReadState, WriteState};
+use crate::route::{Health, Realm, RouteQuery, Strategy, Target, choose};
+use crate::stream::table::Key;
+use crate::wire::{DialRequest, DialResponse, FrameReader, Network, ResetCode, StreamHeader};
+
+/// How a look at a stream for the agent's answer ended.
+enum Look {
+    Nothing,
+    Response(DialResponse),
+    Failed(String),
+}
+
+impl<D: DatagramDriver> Shard<D> {
+    pub(super) fn start_dial(&mut self, key: Key, target: Target, raw_target: String) {
+        let answer_time = match &self.config.role {
+            Role::Server(role) => role.answer_time.min(ANSWER_TIME_MAX),
+            Role::Agent(_) => ANSWER_TIME_MAX,
+        };
+        let deadline = self.now + answer_time;
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        tunnel.phase = Phase::Dialing(Box::new(PendingDial {
+            target,
+            raw_target,
+            started: self.now,
+            deadline,
+            tried: Vec::new(),
+            conn: None,
+            header: std::collections::VecDeque::new(),
+            response: FrameReader::new(),
+            last_error: String::new(),
+        }));
+        self.stats.dials_started += 1;
+        self.stats.dials_pending += 1;
+        self.set_deadline(key, deadline);
+        if self.drain.is_draining() {
+            self.answer_dial(
+                key,
+                DialOutcome::NoAgent,
+                Answer::unavailable("the server is draining"),
+                "draining",
+            );
+        } else {
+            self.ask_an_agent(key);
+        }
+    }
+
+    /// Chooses among the agents that were not tried and asks one; answers if there is none.
+    fn ask_an_agent(&mut self, key: Key) {
+        loop {
+            match self.choose_agent(key, false) {
+                Some(chosen) => {
+                    if self.ask(key, chosen) {
+                        return;
+                    }
+                }
+                None => {
+                    let Some(dial) = self.pending(key) else { return };
+                    let (answer, outcome, error) = if dial.tried.is_empty() {
+                        (Answer::no_agent(), DialOutcome::NoAgent, "No agent available".to_owned())
+                    } else {
+                        let error = dial.last_error.clone();
+                        (Answer::backend_gone(&error), DialOutcome::BackendClose, error)
+                    };
+                    return self.answer_dial(key, outcome, answer, &error);
+                }
+            }
+        }
+    }
+
+    fn choose_agent(&mut self, key: Key, healthy_only: bool) -> Option<ConnId> {
+        let strategies: &[Strategy] = match &self.config.role {
+            Role::Server(role) => &role.strategies,
+            Role::Agent(_) => &[],
+        };
+        let Phase::Dialing(dial) = &self.tunnels.get(key)?.phase else { return None };
+        let realm = Realm::default();
+        let query = RouteQuery { realm: &realm, target: &dial.target, strategies, excluded: &dial.tried };
+        let (sessions, quic, shard) = (&self.sessions, &self.quic, self.config.id);
+        let health = |key: ConnectionKey| {
+            let conn = ConnId { index: key.index, generation: key.generation };
+            match sessions.get(&conn) {
+                Some(session) if key.shard == shard && session.is_ready() => {
+                    if quic.is_suspect(conn) || session.is_draining() {
+                        if healthy_only { Health::Gone } else { Health::Suspect }
+                    } else {
+                        Health::Healthy
+                    }
+                }
+                _ => Health::Gone,
+            }
+        };
+        let chosen = choose(&self.routes, &query, &mut self.rng, health).ok()?;
+        Some(ConnId { index: chosen.index, generation: chosen.generation })
+    }
+
+    /// Asks an agent, now or as soon as it grants a stream. False when its connection has gone.
+    fn ask(&mut self, key: Key, conn: ConnId) -> bool {
+        let chosen = self.connection_key(conn);
+        let opened = self.quic.open(conn);
+        let dial_id = self.dial_next;
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return true };
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return true };
+        match opened {
+            Err(_) => {
+                dial.tried.push(chosen);
+                "the agent's connection ended".clone_into(&mut dial.last_error);
+                false
+            }
+            Ok(None) => {
+                dial.conn = Some(conn);
+                if let Some(session) = self.sessions.get_mut(&conn) {
+                    session.waiting.push_back(key);
+                }
+                true
+            }
+            Ok(Some(stream)) => {
+                self.dial_next += 1;
+                dial.conn = Some(conn);
+                dial.response = FrameReader::new();
+                dial.header = dial_header(dial, dial_id, self.now).into_iter().collect();
+                tunnel.stream = Some((conn, stream));
+                self.by_stream.insert((conn, stream), key);
+                self.on_tunnel_joined(conn);
+                self.queue(key);
+                true
+            }
+        }
+    }
+
+    /// An agent granted streams: dials that waited for one are asked, in their order.
+    pub(super) fn on_streams_available(&mut self, conn: ConnId) {
+        while let Some(key) = self.sessions.get_mut(&conn).and_then(|session| session.waiting.pop_front()) {
+            let waits = self.tunnels.get(key).is_some_and(|tunnel| {
+                tunnel.stream.is_none()
+                    && matches!(&tunnel.phase, Phase::Dialing(dial) if dial.conn == Some(conn))
+            });
+            if !waits {
+                continue;
+            }
+            match self.quic.open(conn) {
+                Ok(Some(stream)) => self.ask_on(key, conn, stream),
+                Ok(None) => {
+                    if let Some(session) = self.sessions.get_mut(&conn) {
+                        session.waiting.push_front(key);
+                    }
+                    return;
+                }
+                Err(_) => self.move_dial(key, "the agent's connection ended"),
+            }
+        }
+    }
+
+    fn ask_on(&mut self, key: Key, conn: ConnId, stream: crate::quic::StreamId) {
+        let dial_id = self.dial_next;
+        self.dial_next += 1;
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return };
+        dial.response = FrameReader::new();
+        dial.header = dial_header(dial, dial_id, self.now).into_iter().collect();
+        tunnel.stream = Some((conn, stream));
+        self.by_stream.insert((conn, stream), key);
+        self.on_tunnel_joined(conn);
+        self.queue(key);
+    }
+
+    /// Writes the header and looks for the answer.
+    pub(super) fn pump_dial(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Some((conn, stream)) = tunnel.stream else { return };
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return };
+        if !dial.header.is_empty() {
+            match self.quic.write(conn, stream, &mut dial.header) {
+                Ok(WriteState::Took | WriteState::Blocked) => {}
+                // The code comes with the reset, or not at all: either way the agent does not want it.
+                Ok(WriteState::Stopped(_)) => dial.header.clear(),
+                Err(_) => return,
+            }
+        }
+        match self.look_for_response(key) {
+            Look::Nothing => {}
+            Look::Response(response) => self.on_response(key, response),
+            Look::Failed(error) => self.move_dial(key, &error),
+        }
+    }
+
+    fn look_for_response(&mut self, key: Key) -> Look {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return Look::Nothing };
+        let Some((conn, stream)) = tunnel.stream else { return Look::Nothing };
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return Look::Nothing };
+        if !tunnel.readable {
+            return Look::Nothing;
+        }
+        let mut chunks = Vec::new();
+        let state = self.quic.read(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+        for chunk in chunks {
+            dial.response.push(chunk);
+        }
+        let ended = match state {
+            Ok(ReadState::More) => None,
+            Ok(ReadState::Blocked) => {
+                tunnel.readable = false;
+                None
+            }
+            Ok(ReadState::Finished) => {
+                tunnel.readable = false;
+                tunnel.egress.on_stream_end();
+                Some("the agent closed the stream without an answer".to_owned())
+            }
+            Ok(ReadState::Reset(code)) => Some(format!("the agent reset the stream: {}", code.text())),
+            Err(_) => Some("the agent's connection ended".to_owned()),
+        };
+        match dial.response.poll().and_then(|message| message.map(DialResponse::decode).transpose()) {
+            Ok(Some(response)) => Look::Response(response),
+            Ok(None) => ended.map_or(Look::Nothing, Look::Failed),
+            Err(error) => Look::Failed(format!("the agent's answer is not valid: {error}")),
+        }
+    }
+
+    fn on_response(&mut self, key: Key, response: DialResponse) {
+        if let Err(error) = response.into_result() {
+            let answer = Answer::dial_error(&error.text);
+            return self.answer_dial(key, DialOutcome::ErrorResponse, answer, &error.text);
+        }
+        self.report_dial(key, DialOutcome::Established, "");
+        self.stats.dials_pending -= 1;
+        self.stats.tunnels_established += 1;
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Phase::Dialing(dial) = std::mem::replace(&mut tunnel.phase, Phase::Open) else { return };
+        tunnel.deadline = None;
+        tunnel.egress.answer_and_hold(Answer::established().into_bytes());
+        for piece in dial.response.into_rest() {
+            tunnel.egress.push(piece);
+        }
+        self.queue(key);
+    }
+
+    /// The agent cannot answer any more: another is asked, if there is one and time.
+    pub(super) fn move_dial(&mut self, key: Key, error: &str) {
+        let Some(conn) = self.tunnels.get(key).and_then(super::tunnel::Tunnel::conn) else { return };
+        let tried = self.connection_key(conn);
+        self.detach_stream(key, ResetCode::Cancelled);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        tunnel.egress = crate::stream::egress::Egress::default();
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return };
+        dial.conn = None;
+        dial.tried.push(tried);
+        error.clone_into(&mut dial.last_error);
+        self.stats.dials_moved += 1;
+        self.ask_an_agent(key);
+    }
+
+    /// A connection became suspect: its pending dials move where somebody healthier is; the others wait on.
+    pub(super) fn move_dials_from_suspect(&mut self, conn: ConnId) {
+        let suspect = self.connection_key(conn);
+        for key in self.tunnels_on(conn) {
+            let Some(dial) = self.pending(key) else { continue };
+            dial.tried.push(suspect);
+            let elsewhere = self.choose_agent(key, true).is_some();
+            if let Some(dial) = self.pending(key) {
+                dial.tried.pop();
+            }
+            if elsewhere {
+                self.move_dial(key, "the agent does not answer");
+            }
+        }
+    }
+
+    pub(super) fn on_dial_timeout(&mut self, key: Key) {
+        self.answer_dial(key, DialOutcome::Timeout, Answer::timeout(), "timed out waiting for backend dial");
+    }
+
+    /// The frontend went away before there was an answer.
+    pub(super) fn abandon_dial(&mut self, key: Key) {
+        self.report_dial(key, DialOutcome::FrontendClose, "the frontend closed the connection");
+        self.close_tunnel(key, Close::Reset, Some(ResetCode::Cancelled));
+    }
+
+    fn answer_dial(&mut self, key: Key, outcome: DialOutcome, answer: Answer, error: &str) {
+        self.report_dial(key, outcome, error);
+        self.stats.dials_pending -= 1;
+        self.refuse(key, answer.into_bytes());
+    }
+
+    fn report_dial(&mut self, key: Key, outcome: DialOutcome, error: &str) {
+        let shard = self.config.id;
+        let Some(dial) = self.pending(key) else { return };
+        let event = Event::DialFinished {
+            outcome,
+            target: dial.raw_target.clone(),
+            agent: dial.conn.map(|c| ConnectionKey { shard, index: c.index, generation: c.generation }),
+            error: error.to_owned(),
+            duration: Duration::ZERO,
+        };
+        let started = dial.started;
+        if let Event::DialFinished { outcome, target, agent, error, .. } = event {
+            let duration = self.now.saturating_duration_since(started);
+            self.mailbox.send_or_drop(Event::DialFinished { outcome, duration, target, agent, error });
+        }
+    }
+
+    fn pending(&mut self, key: Key) -> Option<&mut PendingDial> {
+        match &mut self.tunnels.get_mut(key)?.phase {
+            Phase::Dialing(dial) => Some(dial),
+            _ => None,
+        }
+    }
+}
+
+/// The stream header of a dial; `None` cannot be: the target was parsed and so fits.
+fn dial_header(dial: &PendingDial, dial_id: u64, now: std::time::Instant) -> Option<Bytes> {
+    let left = dial.deadline.saturating_duration_since(now).min(AGENT_DIAL_TIME_MAX);
+    let request = DialRequest {
+        network: Network::Tcp,
+        address: dial.raw_target.clone(),
+        dial_id,
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+        traceparent: String::new(),
+    };
+    StreamHeader::dial(request).to_frame().ok()
+}

@@ -1,0 +1,328 @@
+//! Sessions: what two peers say on the control stream, from Hello to drain.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use adit_io::DatagramDriver;
+use bytes::Bytes;
+
+use super::Shard;
+use super::timers::Timer;
+use crate::config::Role;
+use crate::limits::{AGENT_STREAMS_INITIAL, HELLO_TIME_MAX, MESSAGE_BYTES_MAX};
+use crate::port::{ConnectionKey, Event, Verdict};
+use crate::quic::{ConnId, ReadState, StreamId};
+use crate::stream::table::Key;
+use crate::wire::{
+    CloseCode, ControlMessage, Drain, FrameReader, Hello, Kind, ResetCode, StreamHeader, Welcome, WireError,
+    clean_text,
+};
+
+/// How far two peers have come.
+#[derive(Debug)]
+enum State {
+    /// The QUIC handshake is under way.
+    Handshake,
+    /// Server: the control stream's header and Hello are awaited. Agent: Welcome is.
+    Greeting,
+    /// Server: control is asked.
+    Verdict,
+    /// Dials may go.
+    Ready,
+    /// Closed by this end; what still arrives is ignored.
+    Closing,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Session {
+    state: State,
+    /// Agent: which of its connections this is.
+    pub(super) index: u32,
+    control: Option<StreamId>,
+    header_seen: bool,
+    reader: FrameReader,
+    out: VecDeque<Bytes>,
+    deadline: Option<Instant>,
+    draining: bool,
+    /// Server: control was told of it.
+    presented: bool,
+    /// Agent: the process that answered.
+    pub(super) server_instance: Vec<u8>,
+    /// Agent: replaced by a newer connection; closed when its last tunnel ends.
+    pub(super) lame: bool,
+    /// Tunnels on it.
+    pub(super) tunnels: u32,
+    /// Server: dials that wait for a stream, oldest first. Bounded by the tunnel table.
+    pub(super) waiting: VecDeque<Key>,
+}
+
+impl Session {
+    pub(super) fn new(index: u32) -> Self {
+        Self {
+            state: State::Handshake,
+            index,
+            control: None,
+            header_seen: false,
+            reader: FrameReader::new(),
+            out: VecDeque::new(),
+            deadline: None,
+            draining: false,
+            presented: false,
+            server_instance: Vec::new(),
+            lame: false,
+            tunnels: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub(super) const fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(super) const fn was_presented(&self) -> bool {
+        self.presented
+    }
+
+    pub(super) const fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing)
+    }
+}
+
+const fn timer_key(conn: ConnId) -> Key {
+    Key { index: conn.index, generation: conn.generation }
+}
+
+impl<D: DatagramDriver> Shard<D> {
+    /// The QUIC handshake ended well.
+    pub(super) fn on_session_connected(&mut self, conn: ConnId) {
+        let agent = matches!(self.config.role, Role::Agent(_));
+        let session = self.sessions.entry(conn).or_insert_with(|| Session::new(0));
+        session.state = State::Greeting;
+        if agent {
+            let Ok(Some(stream)) = self.quic.open(conn) else {
+                return self.close_session(conn, CloseCode::Protocol, "the server grants no control stream");
+            };
+            let Role::Agent(role) = &self.config.role else { return };
+            let hello = Hello { connection_index: session.index, ..role.hello.clone() };
+            session.control = Some(stream);
+            session.header_seen = true;
+            session.out.extend(StreamHeader::control().to_frame());
+            session.out.extend(ControlMessage::Hello(hello).to_frame());
+            self.pump_session(conn);
+        } else {
+            self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
+        }
+    }
+
+    pub(super) fn set_session_deadline(&mut self, conn: ConnId, at: Instant) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.deadline = Some(at);
+            self.timers.set(at, Timer::Session(timer_key(conn)));
+        }
+    }
+
+    pub(super) fn on_session_timer(&mut self, key: Key) {
+        let conn = ConnId { index: key.index, generation: key.generation };
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.deadline.is_none_or(|deadline| deadline > self.now) {
+            return;
+        }
+        session.deadline = None;
+        if session.is_ready() || session.is_closing() {
+            return;
+        }
+        let text = match session.state {
+            State::Verdict => "control did not decide in time",
+            State::Handshake => "the handshake did not end in time",
+            _ if matches!(self.config.role, Role::Agent(_)) => "no Welcome in time",
+            _ => "no Hello in time",
+        };
+        self.close_session(conn, CloseCode::HelloTimeout, text);
+    }
+
+    /// The peer opened a stream on a server: the first is the control stream, another is not for it to open.
+    pub(super) fn on_control_stream(&mut self, conn: ConnId, stream: StreamId) {
+        match self.sessions.get_mut(&conn) {
+            Some(session) if session.control.is_none() => {
+                session.control = Some(stream);
+                self.pump_session(conn);
+            }
+            _ => {
+                let _ = self.quic.reset(conn, stream, ResetCode::UnknownKind);
+                let _ = self.quic.stop(conn, stream, ResetCode::UnknownKind);
+            }
+        }
+    }
+
+    pub(super) fn is_control_stream(&self, conn: ConnId, stream: StreamId) -> bool {
+        self.sessions.get(&conn).is_some_and(|session| session.control == Some(stream))
+    }
+
+    /// Writes what is to be said and hears what was said.
+    pub(super) fn pump_session(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(stream) = session.control else { return };
+        if session.is_closing() {
+            return;
+        }
+        if !session.out.is_empty() && self.quic.write(conn, stream, &mut session.out).is_err() {
+            return;
+        }
+        loop {
+            let mut chunks = Vec::new();
+            let state = self.quic.read(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+            let Some(session) = self.sessions.get_mut(&conn) else { return };
+            for chunk in chunks {
+                session.reader.push(chunk);
+            }
+            if let Err(error) = self.hear(conn) {
+                return self.close_session(conn, error.close_code(), &error.to_string());
+            }
+            match state {
+                Ok(ReadState::More) => {}
+                Ok(ReadState::Blocked) | Err(_) => return,
+                Ok(ReadState::Finished | ReadState::Reset(_)) => {
+                    return self.close_session(conn, CloseCode::Protocol, "the control stream ended");
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, conn: ConnId) -> Result<(), WireError> {
+        loop {
+            let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+            if session.is_closing() {
+                return Ok(());
+            }
+            let Some(message) = session.reader.poll()? else { return Ok(()) };
+            if !session.header_seen {
+                session.header_seen = true;
+                if StreamHeader::decode(message)?.kind != Kind::Control {
+                    return Err(WireError::Unexpected("stream kind"));
+                }
+                continue;
+            }
+            match ControlMessage::decode(message)? {
+                Some(message) => self.on_control_message(conn, message)?,
+                None if matches!(session.state, State::Greeting) => {
+                    return Err(WireError::Unexpected("first message"));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn on_control_message(&mut self, conn: ConnId, message: ControlMessage) -> Result<(), WireError> {
+        let agent = matches!(self.config.role, Role::Agent(_));
+        let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        match (message, &session.state) {
+            (ControlMessage::Hello(hello), State::Greeting) if !agent => {
+                session.state = State::Verdict;
+                session.presented = true;
+                self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
+                let Some(path) = self.quic.path(conn) else { return Ok(()) };
+                let event = Event::AgentPresented {
+                    connection: self.connection_key(conn),
+                    hello: Box::new(hello),
+                    certificates: self.quic.peer_certificates(conn),
+                    remote: path.remote,
+                };
+                self.mailbox.send(event);
+            }
+            (ControlMessage::Welcome(welcome), State::Greeting) if agent => self.on_welcome(conn, welcome),
+            (ControlMessage::Drain(_), State::Ready) => session.draining = true,
+            // Tokens are looked at when there is token authentication; counts when there are several servers.
+            (ControlMessage::Token(_) | ControlMessage::ServerCount(_), State::Ready) => {}
+            (message, _) => return Err(WireError::Unexpected(message.name())),
+        }
+        Ok(())
+    }
+
+    fn on_welcome(&mut self, conn: ConnId, welcome: Welcome) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.state = State::Ready;
+        session.deadline = None;
+        session.server_instance.clone_from(&welcome.instance_id);
+        let index = session.index;
+        self.quic.welcome(conn, AGENT_STREAMS_INITIAL);
+        self.stats.sessions_ready += 1;
+        let Some(path) = self.quic.path(conn) else { return };
+        let shards = welcome.shards;
+        self.mailbox.send(Event::ServerReady { index, welcome: Box::new(welcome), remote: path.remote });
+        self.on_link_ready(conn, index, shards);
+    }
+
+    /// Control decided about an agent.
+    pub(super) fn on_verdict(&mut self, connection: ConnectionKey, verdict: Verdict) {
+        let conn = ConnId { index: connection.index, generation: connection.generation };
+        // It may be gone, or control may say the same twice.
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if connection.shard != self.config.id || !matches!(session.state, State::Verdict) {
+            return;
+        }
+        match verdict {
+            Verdict::Accept(welcome) => {
+                session.state = State::Ready;
+                session.deadline = None;
+                session.out.extend(ControlMessage::Welcome(welcome).to_frame());
+                self.stats.sessions_ready += 1;
+                self.quic.welcome(conn, 0);
+                self.pump_session(conn);
+            }
+            Verdict::Refuse(reason) => {
+                self.stats.sessions_refused += 1;
+                self.close_session(conn, CloseCode::Refused, &reason);
+            }
+        }
+    }
+
+    /// Tells every ready peer that this end takes nothing new.
+    pub(super) fn announce_drain(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(self.now).as_millis();
+        let drain = Drain { deadline_ms: u32::try_from(left).unwrap_or(u32::MAX), reason: String::new() };
+        let ready: Vec<ConnId> =
+            self.sessions.iter().filter(|(_, session)| session.is_ready()).map(|(conn, _)| *conn).collect();
+        for conn in ready {
+            if let Some(session) = self.sessions.get_mut(&conn) {
+                session.out.extend(ControlMessage::Drain(drain.clone()).to_frame());
+            }
+            self.pump_session(conn);
+        }
+    }
+
+    pub(super) fn close_session(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.is_closing() {
+            return;
+        }
+        match session.state {
+            State::Ready => self.stats.sessions_ready -= 1,
+            _ if code == CloseCode::Protocol || code == CloseCode::HelloTimeout => {
+                self.stats.sessions_refused += 1;
+            }
+            _ => {}
+        }
+        session.state = State::Closing;
+        let reason = clean_text(reason, crate::limits::REASON_PHRASE_BYTES_MAX);
+        self.quic.close(self.now, conn, code, &reason);
+    }
+
+    pub(super) fn on_tunnel_joined(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.tunnels += 1;
+        }
+    }
+
+    pub(super) fn on_tunnel_left(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.tunnels = session.tunnels.saturating_sub(1);
+        if session.lame && session.tunnels == 0 {
+            self.close_session(conn, CloseCode::NoError, "replaced by a newer connection");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A tunnel as the shard keeps it: a socket, a stream, and how far it has come.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use adit_io::SocketId;
+use bytes::Bytes;
+
+use crate::frontend::HeadReader;
+use crate::port::{ConnectionKey, ResolveKey};
+use crate::quic::{ConnId, StreamId};
+use crate::route::Target;
+use crate::stream::dial::Attempts;
+use crate::stream::egress::Egress;
+use crate::stream::ingress::Ingress;
+use crate::wire::FrameReader;
+
+/// An entry of the tunnel table.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) phase: Phase,
+    pub(crate) socket: Option<SocketId>,
+    /// A Unix socket: it has no reset, and its unsent bytes say what the reader has not read.
+    pub(crate) unix: bool,
+    pub(crate) stream: Option<(ConnId, StreamId)>,
+    pub(crate) ingress: Ingress,
+    pub(crate) egress: Egress,
+    /// When the present phase is given up (or, while open, the next look at the answer).
+    pub(crate) deadline: Option<Instant>,
+    /// Whether it waits in the work queue.
+    pub(crate) queued: bool,
+    pub(crate) watching: bool,
+    /// Whether the stream may have something to read.
+    pub(crate) readable: bool,
+    /// What a zero-copy send took, until its pieces come back.
+    pub(crate) zero_copy_sent: usize,
+    /// Since when a batch has been on its way to the socket.
+    pub(crate) sending_since: Option<Instant>,
+    /// The pause before the next look at whether the answer was read.
+    pub(crate) answer_poll: Duration,
+}
+
+/// How far a tunnel has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Server: the CONNECT head is being read.
+    Head(HeadReader),
+    /// Server: an agent is being asked.
+    Dialing(Box<PendingDial>),
+    /// The refusal is on its way; what the frontend still sends is ignored.
+    Lingering,
+    /// Agent: the stream's header is being read.
+    Header(FrameReader),
+    /// Agent: the name is being resolved.
+    Resolving(Box<AgentDial>),
+    /// Agent: connecting.
+    Connecting(Box<AgentDial>, Attempts),
+    /// Bytes flow.
+    Open,
+}
+
+/// A dial at the server.
+#[derive(Debug)]
+pub(crate) struct PendingDial {
+    pub(crate) target: Target,
+    pub(crate) raw_target: String,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+    /// Agents' connections that were asked in vain.
+    pub(crate) tried: Vec<ConnectionKey>,
+    /// The connection that is asked, stream open or not.
+    pub(crate) conn: Option<ConnId>,
+    /// What of the header the stream has not taken.
+    pub(crate) header: VecDeque<Bytes>,
+    pub(crate) response: FrameReader,
+    /// Why the last agent failed.
+    pub(crate) last_error: String,
+}
+
+/// A dial at the agent.
+#[derive(Debug)]
+pub(crate) struct AgentDial {
+    pub(crate) target: Target,
+    pub(crate) deadline: Instant,
+    /// What control was asked.
+    pub(crate) question: Option<ResolveKey>,
+    /// Bytes that came behind the header.
+    pub(crate) early: VecDeque<Bytes>,
+}
+
+impl Tunnel {
+    pub(crate) fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            socket: None,
+            unix: false,
+            stream: None,
+            ingress: Ingress::default(),
+            egress: Egress::default(),
+            deadline: None,
+            queued: false,
+            watching: false,
+            readable: false,
+            zero_copy_sent: 0,
+            sending_since: None,
+            answer_poll: Duration::ZERO,
+        }
+    }
+
+    /// The connection that this tunnel runs on or is asking.
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        match (&self.stream, &self.phase) {
+            (Some((conn, _)), _) => Some(*conn),
+            (None, Phase::Dialing(dial)) => dial.conn,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.ingress.is_done() && self.egress.is_done(),
+            Phase::Lingering if self.socket.is_some() => self.egress.is_done() && self.ingress.has_ended(),
+            Phase::Lingering => self.ingress.is_done(),
+            _ => false,
+        }
+    }
+}

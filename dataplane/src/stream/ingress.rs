@@ -1,0 +1,271 @@
+//! One half of a splice: socket → stream. Decides when to read, with which slot, and when to end the stream.
+//!
+//! Inputs are `on_*`; `want_*` says what is to be done next. Nothing here performs I/O.
+
+use std::collections::VecDeque;
+
+use adit_io::{Shots, SlotSize};
+use bytes::Bytes;
+
+use crate::limits::INGRESS_PENDING_BYTES_TARGET;
+
+/// Full small slots in a row that make a connection a bulk one.
+const FULL_SLOTS_TO_BULK: u8 = 4;
+/// Receives in a row that would have fitted a small slot and make it an interactive one again.
+const SHORT_RECEIVES_TO_INTERACTIVE: u8 = 8;
+
+/// What to do about the receive operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvWant {
+    /// Leave it as it is.
+    Nothing,
+    /// Submit one.
+    Arm(SlotSize, Shots),
+    /// Cancel the one that is armed: its bytes could not be passed on, or its slots do not fit the habit.
+    Cancel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Armed {
+    No,
+    Yes(SlotSize, Shots),
+    Cancelling,
+}
+
+/// Socket → stream.
+#[derive(Debug)]
+pub struct Ingress {
+    pending: VecDeque<Bytes>,
+    pending_bytes: usize,
+    armed: Armed,
+    bulk: bool,
+    streak: u8,
+    socket_ended: bool,
+    stream_blocked: bool,
+    stream_finished: bool,
+    /// Whether all that waits was copied out of the slots already.
+    copied: bool,
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            armed: Armed::No,
+            bulk: false,
+            streak: 0,
+            socket_ended: false,
+            stream_blocked: false,
+            stream_finished: false,
+            copied: false,
+        }
+    }
+}
+
+impl Ingress {
+    /// Bytes came from the socket (or had been read behind a head).
+    pub fn on_bytes(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let short = bytes.len() < SlotSize::Small.bytes();
+        self.streak = if short == self.bulk { self.streak.saturating_add(1) } else { 0 };
+        let turning = if self.bulk { SHORT_RECEIVES_TO_INTERACTIVE } else { FULL_SLOTS_TO_BULK };
+        if self.streak >= turning {
+            self.bulk = !self.bulk;
+            self.streak = 0;
+        }
+        self.pending_bytes += bytes.len();
+        self.copied = false;
+        self.pending.push_back(bytes);
+    }
+
+    /// The socket's peer finished sending.
+    pub fn on_end(&mut self) {
+        self.socket_ended = true;
+    }
+
+    /// A receive was submitted.
+    pub fn on_armed(&mut self, slot: SlotSize, shots: Shots) {
+        debug_assert_eq!(self.armed, Armed::No);
+        self.armed = Armed::Yes(slot, shots);
+    }
+
+    /// The cancellation of the receive was asked for.
+    pub fn on_cancelling(&mut self) {
+        self.armed = Armed::Cancelling;
+    }
+
+    /// The receive had its final completion.
+    pub fn on_disarmed(&mut self) {
+        self.armed = Armed::No;
+    }
+
+    /// Whether a receive is outstanding.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed != Armed::No
+    }
+
+    /// What to do about the receive operation. Bulk connections are read one slot at a time, so that what is read
+    /// ahead of the stream's credit is exact; interactive ones stay armed and hold no buffer while idle.
+    #[must_use]
+    pub fn want_recv(&self) -> RecvWant {
+        let room = self.pending_bytes < INGRESS_PENDING_BYTES_TARGET;
+        let (slot, shots) =
+            if self.bulk { (SlotSize::Large, Shots::One) } else { (SlotSize::Small, Shots::Many) };
+        match self.armed {
+            Armed::No if room && !self.socket_ended => RecvWant::Arm(slot, shots),
+            Armed::Yes(_, Shots::Many) if !room || slot != SlotSize::Small => RecvWant::Cancel,
+            _ => RecvWant::Nothing,
+        }
+    }
+
+    /// Whether reading stopped because the stream does not take the bytes.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        !self.socket_ended && self.stream_blocked && self.pending_bytes >= INGRESS_PENDING_BYTES_TARGET
+    }
+
+    /// The bytes to write to the stream now, if any and if it is not blocked. Call [`Self::on_written`] after.
+    pub fn want_write(&mut self) -> Option<&mut VecDeque<Bytes>> {
+        (!self.stream_blocked && !self.pending.is_empty()).then_some(&mut self.pending)
+    }
+
+    /// The stream took what it could from the front of [`Self::want_write`].
+    pub fn on_written(&mut self) {
+        self.pending_bytes = self.pending.iter().map(Bytes::len).sum();
+        self.stream_blocked = !self.pending.is_empty();
+    }
+
+    /// The stream can take bytes again.
+    pub fn on_stream_writable(&mut self) {
+        self.stream_blocked = false;
+    }
+
+    /// Whether the stream is to be finished now: everything was written and nothing will follow.
+    #[must_use]
+    pub fn want_finish(&self) -> bool {
+        self.socket_ended && self.pending.is_empty() && !self.stream_finished
+    }
+
+    /// The stream was finished.
+    pub fn on_finished(&mut self) {
+        self.stream_finished = true;
+    }
+
+    /// Whether the peer of the socket finished sending.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.socket_ended
+    }
+
+    /// Whether this half is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stream_finished
+    }
+
+    /// Bytes read and not yet taken by the stream.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Copies what waits out of the receive slots, which others need; how many bytes that were.
+    pub fn copy_out(&mut self) -> u64 {
+        if self.copied {
+            return 0;
+        }
+        let mut copy = Vec::with_capacity(self.pending_bytes);
+        for piece in self.pending.drain(..) {
+            copy.extend_from_slice(&piece);
+        }
+        self.pending.push_back(copy.into());
+        self.copied = true;
+        self.pending_bytes as u64
+    }
+
+    /// Drops what was read: the tunnel never came to be.
+    pub fn discard(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.stream_blocked = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(len: usize) -> Bytes {
+        Bytes::from(vec![7; len])
+    }
+
+    fn take_all(ingress: &mut Ingress) {
+        if let Some(pending) = ingress.want_write() {
+            pending.clear();
+        }
+        ingress.on_written();
+    }
+
+    #[test]
+    fn it_starts_armed_for_many_small_receives() {
+        assert_eq!(Ingress::default().want_recv(), RecvWant::Arm(SlotSize::Small, Shots::Many));
+    }
+
+    #[test]
+    fn full_slots_make_it_bulk_and_short_ones_interactive_again() {
+        let mut ingress = Ingress::default();
+        ingress.on_armed(SlotSize::Small, Shots::Many);
+        for _ in 0..FULL_SLOTS_TO_BULK {
+            assert_eq!(ingress.want_recv(), RecvWant::Nothing);
+            ingress.on_bytes(bytes(SlotSize::Small.bytes()));
+            take_all(&mut ingress);
+        }
+        assert_eq!(ingress.want_recv(), RecvWant::Cancel);
+        ingress.on_cancelling();
+        assert_eq!(ingress.want_recv(), RecvWant::Nothing);
+        ingress.on_disarmed();
+        assert_eq!(ingress.want_recv(), RecvWant::Arm(SlotSize::Large, Shots::One));
+        for _ in 0..SHORT_RECEIVES_TO_INTERACTIVE {
+            ingress.on_bytes(bytes(100));
+            take_all(&mut ingress);
+        }
+        assert_eq!(ingress.want_recv(), RecvWant::Arm(SlotSize::Small, Shots::Many));
+    }
+
+    #[test]
+    fn a_blocked_stream_stops_reading_until_it_is_writable() {
+        let mut ingress = Ingress::default();
+        ingress.on_armed(SlotSize::Small, Shots::Many);
+        ingress.on_bytes(bytes(INGRESS_PENDING_BYTES_TARGET));
+        assert!(ingress.want_write().is_some());
+        ingress.on_written();
+        assert!(ingress.want_write().is_none(), "blocked");
+        assert_eq!(ingress.want_recv(), RecvWant::Cancel);
+        assert!(ingress.is_stopped());
+        ingress.on_cancelling();
+        ingress.on_disarmed();
+        assert_eq!(ingress.want_recv(), RecvWant::Nothing);
+        ingress.on_stream_writable();
+        take_all(&mut ingress);
+        assert!(matches!(ingress.want_recv(), RecvWant::Arm(..)));
+        assert!(!ingress.is_stopped());
+    }
+
+    #[test]
+    fn the_stream_is_finished_once_after_the_last_byte() {
+        let mut ingress = Ingress::default();
+        ingress.on_bytes(bytes(10));
+        ingress.on_end();
+        assert!(!ingress.want_finish(), "bytes are left");
+        take_all(&mut ingress);
+        assert!(ingress.want_finish());
+        ingress.on_finished();
+        assert!(!ingress.want_finish());
+        assert!(ingress.is_done());
+        assert_eq!(ingress.want_recv(), RecvWant::Nothing, "nothing to read after the end");
+    }
+}
