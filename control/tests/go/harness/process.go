@@ -1,0 +1,123 @@
+package harness
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// logTailBytes is how much of a program's output a failed test shows.
+const logTailBytes = 24 << 10
+
+// process is one running program, its output kept in a file of the test's
+// directory.
+type process struct {
+	name    string
+	command *exec.Cmd
+	log     string
+	// ending is set before the harness itself ends the program.
+	ending atomic.Bool
+	// exited is closed once the program is gone; status is valid from then on.
+	exited chan struct{}
+	status error
+}
+
+// startProcess starts the program and has the test end it. A program that ends
+// before it was told to fails the test.
+func startProcess(t testing.TB, dir, name, program string, arguments ...string) *process {
+	t.Helper()
+	logPath := filepath.Join(dir, name+".log")
+	output, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	command := exec.Command(program, arguments...)
+	command.Dir, command.Stdout, command.Stderr = dir, output, output
+	// A test binary that is killed or times out takes its programs with it.
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		t.Fatalf("starting %s: %v", name, err)
+	}
+	p := &process{name: name, command: command, log: logPath, exited: make(chan struct{})}
+	go func() {
+		p.status = command.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() { p.finish(t) })
+	return p
+}
+
+// finish ends the program at the end of the test and, where the test failed,
+// shows what the program said.
+func (p *process) finish(t testing.TB) {
+	if !p.ending.Load() {
+		select {
+		case <-p.exited:
+			t.Errorf("%s ended by itself: %v", p.name, p.status)
+		default:
+			p.signal(syscall.SIGKILL)
+		}
+	}
+	<-p.exited
+	if t.Failed() {
+		t.Logf("--- %s %q\n%s", p.name, p.command.Args[1:], tail(p.log))
+	}
+}
+
+// signal sends a signal that is meant to end the program.
+func (p *process) signal(signal syscall.Signal) {
+	p.ending.Store(true)
+	// An error says that the program is gone already, which is what was wanted.
+	_ = p.command.Process.Signal(signal)
+}
+
+// stop signals the program and waits for its end.
+func (p *process) stop(signal syscall.Signal, within time.Duration) error {
+	p.signal(signal)
+	select {
+	case <-p.exited:
+		return p.status
+	case <-time.After(within):
+		return fmt.Errorf("%s still runs %v after signal %v", p.name, within, signal)
+	}
+}
+
+// get asks one of the program's health endpoints and requires a 200.
+func (p *process) get(port int, path string) error {
+	select {
+	case <-p.exited:
+		return fmt.Errorf("%s ended by itself: %v\n%s", p.name, p.status, tail(p.log))
+	default:
+	}
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %s", p.name, path, response.Status, body)
+	}
+	return nil
+}
+
+// tail returns the end of a log.
+func tail(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	if len(content) > logTailBytes {
+		content = append([]byte("[…]"), content[len(content)-logTailBytes:]...)
+	}
+	return string(content)
+}
