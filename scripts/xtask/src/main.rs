@@ -38,7 +38,7 @@ enum Verb {
     Tidy,
     /// Only the dependency direction.
     Deps,
-    /// Every Rust test. With --all, the Go counterparts and the network namespaces as well.
+    /// Every Rust test. With --all, the Go counterparts as well.
     Test {
         /// Everything that this machine can run, not only what Rust alone can.
         #[arg(long)]

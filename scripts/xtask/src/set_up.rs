@@ -18,12 +18,6 @@ struct Needed {
 const NEEDED: &[Needed] = &[
     Needed { program: "cc", packages: &["gcc", "libc6-dev"], what_for: "compiling the cryptography library" },
     Needed { program: "curl", packages: &["curl", "ca-certificates"], what_for: "trying tunnels out" },
-    Needed { program: "ip", packages: &["iproute2"], what_for: "tests in network namespaces" },
-    Needed {
-        program: "nft",
-        packages: &["nftables"],
-        what_for: "loss and blocked UDP in network namespaces",
-    },
     Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
 ];
 
