@@ -108,7 +108,9 @@ pub const STARVED_PAUSE: Duration = Duration::from_millis(1);
 pub const LISTENERS_MAX: usize = 64;
 /// Tunnels worked on in one turn.
 pub const TUNNELS_PER_TURN_MAX: usize = 1024;
-/// Bytes of one send from which zero copy is asked for.
+/// Trains sent with zero copy whose notification is awaited, at most: if it never came, the rest would go on.
+pub const ZERO_COPY_TRAINS_MAX: usize = TRAINS_IN_FLIGHT_MAX / 2;
+/// Bytes of one train from which zero copy is asked for.
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// What one stopped reader is charged: its stream's window and the batch on its way to the socket.
 pub const STOPPED_READER_BYTES: usize = STREAM_WINDOW_BYTES as usize + EGRESS_BATCH_BYTES_MAX;
@@ -135,8 +137,6 @@ const _: () = {
     assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
     assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
     assert!(MTU_INITIAL <= MTU_MAX);
-    // A table index fits the 32 slot bits of a token.
-    assert!(TUNNELS_MAX <= u32::MAX as usize && CONNECTIONS_MAX <= u32::MAX as usize);
     assert!(EGRESS_BATCH_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

@@ -49,7 +49,6 @@ impl<D: DatagramDriver> Shard<D> {
         match (purpose, outcome) {
             (Purpose::Recv, Outcome::Received(result)) => self.on_received(key, more, result),
             (Purpose::Send, Outcome::Sent { result, data }) => self.on_sent(key, result, data),
-            (Purpose::Send, Outcome::SendReleased { data }) => self.on_send_released(key, data),
             (Purpose::ShutdownWrite, Outcome::ShutdownWrite(result)) => self.on_shutdown(key, result),
             (Purpose::Watch, Outcome::Gone(result)) => self.on_gone(key, result),
             (Purpose::Connect(attempt), Outcome::Connected(result)) => {
@@ -133,26 +132,9 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn on_sent(&mut self, key: Key, result: Result<usize, OpError>, data: Option<Vec<bytes::Bytes>>) {
-        let sent = match result {
-            Ok(sent) => sent,
-            Err(_) => return self.on_socket_failed(key),
-        };
+        let Ok(sent) = result else { return self.on_socket_failed(key) };
         self.stats.bytes_to_sockets += sent as u64;
-        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
-        match data {
-            Some(data) => self.after_send(key, sent, data),
-            None => tunnel.zero_copy_sent = sent,
-        }
-    }
-
-    fn on_send_released(&mut self, key: Key, data: Vec<bytes::Bytes>) {
-        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
-        let sent = std::mem::take(&mut tunnel.zero_copy_sent);
-        self.after_send(key, sent, data);
-    }
-
-    fn after_send(&mut self, key: Key, sent: usize, data: Vec<bytes::Bytes>) {
-        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let (Some(tunnel), Some(data)) = (self.tunnels.get_mut(key), data) else { return };
         tunnel.egress.on_sent(sent, data);
         #[cfg(feature = "defects")]
         if self.config.defect == Some(crate::config::Defect::CreditNotReturned)

@@ -6,7 +6,7 @@ use adit_io::{DatagramDriver, DatagramOp, Datagrams, OpError, Outcome, Transmit}
 
 use super::Shard;
 use super::token::{Purpose, encode};
-use crate::limits::{TRAIN_BYTES_MAX, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_BYTES_MIN};
+use crate::limits::{TRAIN_BYTES_MAX, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_BYTES_MIN, ZERO_COPY_TRAINS_MAX};
 use crate::stream::table::{Key, Table};
 
 /// The UDP receive is the only one of its kind.
@@ -17,6 +17,8 @@ const RECV_KEY: Key = Key { index: 0, generation: 0 };
 pub(super) struct Trains {
     /// Handed to the driver and not completed.
     in_flight: Table<()>,
+    /// Those whose buffer the kernel may still read after it has answered.
+    zero_copy: usize,
     /// Empty buffers; never more than were in flight at once.
     pool: Vec<Vec<u8>>,
     /// Datagrams of trains that the kernel would not segment, one by one. Bounded: a train that is here is no
@@ -29,6 +31,7 @@ impl Default for Trains {
     fn default() -> Self {
         Self {
             in_flight: Table::new(TRAINS_IN_FLIGHT_MAX),
+            zero_copy: 0,
             pool: Vec::new(),
             resend: VecDeque::new(),
             receiving: false,
@@ -46,6 +49,11 @@ impl Trains {
             buffer.clear();
             self.pool.push(buffer);
         }
+    }
+
+    /// Whether something waits for the driver to take it, of which no completion will remind anybody.
+    pub(super) fn is_waiting_for_driver(&self) -> bool {
+        !self.receiving || !self.resend.is_empty()
     }
 
     /// Trains handed to the driver and not completed.
@@ -101,8 +109,9 @@ impl<D: DatagramDriver> Shard<D> {
                     let buffer = self.trains.buffer();
                     match self.quic.poll_transmit(self.now, buffer) {
                         Ok(mut transmit) => {
-                            transmit.zero_copy =
-                                self.config.zero_copy && transmit.buffer.len() >= ZERO_COPY_BYTES_MIN;
+                            transmit.zero_copy = self.config.zero_copy
+                                && transmit.buffer.len() >= ZERO_COPY_BYTES_MIN
+                                && self.trains.zero_copy < ZERO_COPY_TRAINS_MAX;
                             transmit
                         }
                         Err(buffer) => {
@@ -113,6 +122,7 @@ impl<D: DatagramDriver> Shard<D> {
                 }
             };
             let Ok(key) = self.trains.in_flight.insert(()) else { break };
+            let zero_copy = usize::from(transmit.zero_copy);
             let op = DatagramOp::Send { socket: self.udp, transmit };
             if let Err(refused) = self.driver.submit_datagrams(op, encode(Purpose::Train, key)) {
                 self.trains.in_flight.remove(key);
@@ -121,6 +131,7 @@ impl<D: DatagramDriver> Shard<D> {
                 }
                 break;
             }
+            self.trains.zero_copy += zero_copy;
             sent = true;
         }
         sent
@@ -136,6 +147,9 @@ impl<D: DatagramDriver> Shard<D> {
             self.trains.in_flight.remove(key);
         }
         let refused = matches!(result, Err(OpError::Os(EIO | EINVAL)));
+        if let Some(transmit) = &transmit {
+            self.trains.zero_copy -= usize::from(transmit.zero_copy);
+        }
         match transmit {
             Some(transmit) if refused && transmit.segments() > 1 => self.send_one_by_one(transmit),
             Some(transmit) => {

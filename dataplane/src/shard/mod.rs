@@ -37,7 +37,7 @@ use crate::config::{Role, ShardConfig};
 use crate::limits::{LISTENERS_MAX, TUNNELS_MAX};
 use crate::port::{ConnectionKey, ResolveKey, ShardId};
 use crate::quic::{ConnId, Quic, QuicConfigError, StreamId};
-use crate::route::{DestinationPolicy, RouteTable};
+use crate::route::{DestinationPolicy, Realm, RouteTable};
 use crate::stats::ShardStats;
 use crate::stream::table::{Key, Table};
 
@@ -75,6 +75,8 @@ pub struct Shard<D: DatagramDriver> {
     resolve_next: u64,
     dial_next: u64,
 
+    /// What frontends and agents belong to; one realm today.
+    realm: Realm,
     routes: Arc<RouteTable>,
     policy: Arc<DestinationPolicy>,
     connector: Option<Connector>,
@@ -130,6 +132,7 @@ impl<D: DatagramDriver> Shard<D> {
             resolving: FxHashMap::default(),
             resolve_next: 0,
             dial_next: 0,
+            realm: Realm::default(),
             routes: Arc::default(),
             policy: Arc::default(),
             connector,

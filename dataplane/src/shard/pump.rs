@@ -6,13 +6,24 @@ use super::Shard;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::Phase;
-use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX, ZERO_COPY_BYTES_MIN};
+use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX};
 use crate::quic::{ConnId, ReadState, WriteState};
 use crate::stream::ingress::RecvWant;
 use crate::stream::table::Key;
 use crate::wire::ResetCode;
 
 impl<D: DatagramDriver> Shard<D> {
+    /// The server may give up while the agent still dials.
+    fn look_for_cancel(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        if let Some((conn, stream)) = tunnel.stream
+            && tunnel.readable
+            && self.quic.received_reset(conn, stream)
+        {
+            self.close_tunnel(key, Close::Reset, Some(ResetCode::Cancelled));
+        }
+    }
+
     /// Puts a tunnel into the work queue, once.
     pub(super) fn queue(&mut self, key: Key) {
         if let Some(tunnel) = self.tunnels.get_mut(key)
@@ -32,7 +43,7 @@ impl<D: DatagramDriver> Shard<D> {
                 self.pump_receive(key);
             }
             Phase::Header(_) => self.pump_header(key),
-            Phase::Resolving(_) | Phase::Connecting(..) => {}
+            Phase::Resolving(_) | Phase::Connecting(..) => self.look_for_cancel(key),
             Phase::Open | Phase::Lingering => self.pump_splice(key),
         }
     }
@@ -123,10 +134,9 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(socket) = tunnel.socket else { return };
         if let Some(data) = tunnel.egress.want_send() {
-            let zero_copy = self.config.zero_copy
-                && data.iter().map(bytes::Bytes::len).sum::<usize>() >= ZERO_COPY_BYTES_MIN;
+            // Zero copy would hold the next batch back until the peer has acknowledged this one.
             self.reader_must_take(key);
-            self.submit(Op::Send { socket, data, zero_copy }, Purpose::Send, key);
+            self.submit(Op::Send { socket, data, zero_copy: false }, Purpose::Send, key);
         } else if tunnel.egress.want_shutdown() {
             tunnel.egress.on_shutdown_submitted();
             self.submit(Op::ShutdownWrite { socket }, Purpose::ShutdownWrite, key);
@@ -167,6 +177,9 @@ impl<D: DatagramDriver> Shard<D> {
         if !tunnel.unix || self.driver.unsent_bytes(socket) == 0 {
             tunnel.egress.on_answer_read();
             tunnel.deadline = None;
+            return;
+        }
+        if tunnel.deadline.is_some() {
             return;
         }
         tunnel.answer_poll = (tunnel.answer_poll * 2).clamp(ANSWER_POLL_MIN, ANSWER_POLL_MAX);

@@ -1,8 +1,6 @@
 //! A server's dials: choose an agent, ask it, pass its answer on. A dial that loses its agent before the answer
 //! moves to another; every dial is answered in time.
 
-use std::time::Duration;
-
 use adit_io::{Close, DatagramDriver};
 use bytes::Bytes;
 
@@ -12,8 +10,8 @@ use crate::config::Role;
 use crate::frontend::Answer;
 use crate::limits::{AGENT_DIAL_TIME_MAX, ANSWER_TIME_MAX, MESSAGE_BYTES_MAX};
 use crate::port::{ConnectionKey, DialOutcome, Event};
-use crate::quic::{ConnId, ReadState, WriteState};
-use crate::route::{Health, Realm, RouteQuery, Strategy, Target, choose};
+use crate::quic::{ConnId, ReadState, StreamId, WriteState};
+use crate::route::{Health, RouteQuery, Strategy, Target, choose};
 use crate::stream::table::Key;
 use crate::wire::{DialRequest, DialResponse, FrameReader, Network, ResetCode, StreamHeader};
 
@@ -87,8 +85,8 @@ impl<D: DatagramDriver> Shard<D> {
             Role::Agent(_) => &[],
         };
         let Phase::Dialing(dial) = &self.tunnels.get(key)?.phase else { return None };
-        let realm = Realm::default();
-        let query = RouteQuery { realm: &realm, target: &dial.target, strategies, excluded: &dial.tried };
+        let query =
+            RouteQuery { realm: &self.realm, target: &dial.target, strategies, excluded: &dial.tried };
         let (sessions, quic, shard) = (&self.sessions, &self.quic, self.config.id);
         let health = |key: ConnectionKey| {
             let conn = ConnId { index: key.index, generation: key.generation };
@@ -111,7 +109,6 @@ impl<D: DatagramDriver> Shard<D> {
     fn ask(&mut self, key: Key, conn: ConnId) -> bool {
         let chosen = self.connection_key(conn);
         let opened = self.quic.open(conn);
-        let dial_id = self.dial_next;
         let Some(tunnel) = self.tunnels.get_mut(key) else { return true };
         let Phase::Dialing(dial) = &mut tunnel.phase else { return true };
         match opened {
@@ -128,14 +125,7 @@ impl<D: DatagramDriver> Shard<D> {
                 true
             }
             Ok(Some(stream)) => {
-                self.dial_next += 1;
-                dial.conn = Some(conn);
-                dial.response = FrameReader::new();
-                dial.header = dial_header(dial, dial_id, self.now).into_iter().collect();
-                tunnel.stream = Some((conn, stream));
-                self.by_stream.insert((conn, stream), key);
-                self.on_tunnel_joined(conn);
-                self.queue(key);
+                self.ask_on(key, conn, stream);
                 true
             }
         }
@@ -164,11 +154,12 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn ask_on(&mut self, key: Key, conn: ConnId, stream: crate::quic::StreamId) {
+    fn ask_on(&mut self, key: Key, conn: ConnId, stream: StreamId) {
         let dial_id = self.dial_next;
         self.dial_next += 1;
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Phase::Dialing(dial) = &mut tunnel.phase else { return };
+        dial.conn = Some(conn);
         dial.response = FrameReader::new();
         dial.header = dial_header(dial, dial_id, self.now).into_iter().collect();
         tunnel.stream = Some((conn, stream));
@@ -296,20 +287,16 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn report_dial(&mut self, key: Key, outcome: DialOutcome, error: &str) {
-        let shard = self.config.id;
+        let (shard, now) = (self.config.id, self.now);
         let Some(dial) = self.pending(key) else { return };
         let event = Event::DialFinished {
             outcome,
+            duration: now.saturating_duration_since(dial.started),
             target: dial.raw_target.clone(),
             agent: dial.conn.map(|c| ConnectionKey { shard, index: c.index, generation: c.generation }),
             error: error.to_owned(),
-            duration: Duration::ZERO,
         };
-        let started = dial.started;
-        if let Event::DialFinished { outcome, target, agent, error, .. } = event {
-            let duration = self.now.saturating_duration_since(started);
-            self.mailbox.send_or_drop(Event::DialFinished { outcome, duration, target, agent, error });
-        }
+        self.mailbox.send_or_drop(event);
     }
 
     fn pending(&mut self, key: Key) -> Option<&mut PendingDial> {

@@ -32,8 +32,6 @@ pub(crate) struct Tunnel {
     pub(crate) watching: bool,
     /// Whether the stream may have something to read.
     pub(crate) readable: bool,
-    /// What a zero-copy send took, until its pieces come back.
-    pub(crate) zero_copy_sent: usize,
     /// Since when a batch has been on its way to the socket.
     pub(crate) sending_since: Option<Instant>,
     /// The pause before the next look at whether the answer was read.
@@ -101,7 +99,6 @@ impl Tunnel {
             queued: false,
             watching: false,
             readable: false,
-            zero_copy_sent: 0,
             sending_since: None,
             answer_poll: Duration::ZERO,
         }

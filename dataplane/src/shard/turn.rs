@@ -111,7 +111,7 @@ impl<D: DatagramDriver> Shard<D> {
             return;
         }
         let mut wake_at = earliest(self.timers.next(), self.quic.next_timeout());
-        if !self.refused.is_empty() || self.mailbox.is_behind() {
+        if !self.refused.is_empty() || self.mailbox.is_behind() || self.trains.is_waiting_for_driver() {
             wake_at = earliest(wake_at, Some(self.now + STARVED_PAUSE));
         }
         self.wake_at = wake_at;
