@@ -162,7 +162,7 @@ fn parse_head(head: &[u8]) -> Result<(Target, String), Answer> {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(Answer::bad_request("the request head is not valid")),
         Err(httparse::Error::TooManyHeaders) => return Err(Answer::head_too_large()),
-        Err(httparse::Error::Version) => {
+        Err(httparse::Error::Version) if names_a_version(head) => {
             return Err(Answer::version_not_supported("only HTTP/1.0 and HTTP/1.1 are served here"));
         }
         Err(error) => return Err(Answer::bad_request(&format!("the request head is not valid: {error}"))),
@@ -178,6 +178,13 @@ fn parse_head(head: &[u8]) -> Result<(Target, String), Answer> {
         Ok(target) => Ok((target, raw_target.to_owned())),
         Err(error) => Err(Answer::bad_request(&format!("invalid CONNECT target {raw_target}: {error}"))),
     }
+}
+
+/// Whether the first line ends in a version of HTTP, be it one that is not served.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
+    matches!(words[..], [_, _, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']])
 }
 
 /// Whether a field announces a body, which another reader of the same bytes would cut off the tunnel's.

@@ -2,6 +2,8 @@
 
 mod answer;
 mod http_connect;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 pub use http_connect::{HeadReader, HeadState};

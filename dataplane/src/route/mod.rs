@@ -10,6 +10,8 @@ mod identifiers;
 mod policy;
 mod special;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use address::{Host, Target, TargetError};
 pub use choose::{Health, RouteError, RouteQuery, Strategy, StrategyError, choose};

@@ -99,7 +99,7 @@ pub enum AllowRuleError {
 }
 
 impl AllowRule {
-    fn contains(&self, ip: IpAddr, port: u16) -> bool {
+    pub(super) fn contains(&self, ip: IpAddr, port: u16) -> bool {
         let ip = canonical(ip);
         bits_of(ip) == bits_of(self.network)
             && prefix_of(ip, self.prefix_bits) == prefix_of(self.network, self.prefix_bits)

@@ -13,6 +13,9 @@ mod error_text;
 mod frame;
 mod header;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub use clean_text::clean_text;
 pub use codes::{CloseCode, ResetCode};
 pub use control::{ControlMessage, Drain, Hello, ServerCount, Token, Welcome};

@@ -1,0 +1,4 @@
+//! Tests of the CONNECT head and of the answers.
+
+mod answer;
+mod http_connect;
