@@ -83,6 +83,7 @@ func TestDialErrors(t *testing.T) {
 
 // SYNs that vanish: the agent gives a dial 5 s, and it holds up nobody else.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	tunnel := harness.Start(t, 1)
 	blackHole := harness.BlackHole(t)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)

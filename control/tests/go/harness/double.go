@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -55,6 +57,12 @@ func Faults() []string {
 }
 
 func knownFault(fault string) bool { return slices.Contains(Faults(), fault) }
+
+// What a head may take.
+const (
+	headBytesMax = 8 << 10
+	headTimeMax  = 10 * time.Second
+)
 
 // agentDialLimit is the time an agent's dial has.
 const agentDialLimit = 5 * time.Second
@@ -149,13 +157,28 @@ func (d *Double) choose() *doubleAgent {
 // serve answers one CONNECT.
 func (d *Double) serve(client *net.UnixConn) {
 	defer client.Close()
-	early := bufio.NewReader(client)
+	head := &io.LimitedReader{R: client, N: headBytesMax}
+	early := bufio.NewReader(head)
+	_ = client.SetReadDeadline(time.Now().Add(headTimeMax))
 	request, err := http.ReadRequest(early)
-	if err != nil {
+	_ = client.SetReadDeadline(time.Time{})
+	full := head.N == 0
+	head.N = math.MaxInt64
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		d.refuse(client, http.StatusRequestTimeout, "slow head")
 		return
-	}
-	if request.Method != http.MethodConnect {
+	case err != nil && full:
+		d.refuse(client, http.StatusRequestHeaderFieldsTooLarge, "large head")
+		return
+	case err != nil:
+		d.refuse(client, http.StatusBadRequest, "no HTTP")
+		return
+	case request.Method != http.MethodConnect:
 		d.refuse(client, http.StatusMethodNotAllowed, "this proxy only supports CONNECT passthrough")
+		return
+	case !strings.Contains(request.RequestURI, ":"):
+		d.refuse(client, http.StatusBadRequest, "no port")
 		return
 	}
 	agent := d.choose()
@@ -176,11 +199,11 @@ func (d *Double) serve(client *net.UnixConn) {
 	d.mutex.Lock()
 	agent.ends[client], agent.ends[target] = struct{}{}, struct{}{}
 	d.mutex.Unlock()
-	head := []byte("HTTP/1.1 200 Connection Established\r\n\r\n")
+	answer := []byte("HTTP/1.1 200 Connection Established\r\n\r\n")
 	if d.fault == faultEarlyBytes {
-		head = append(head, firstBytes(target)...)
+		answer = append(answer, firstBytes(target)...)
 	}
-	if _, err := client.Write(head); err != nil {
+	if _, err := client.Write(answer); err != nil {
 		return
 	}
 	d.splice(client, early, target)

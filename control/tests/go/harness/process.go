@@ -16,6 +16,14 @@ import (
 // logTailBytes is how much of a program's output a failed test shows.
 const logTailBytes = 24 << 10
 
+const (
+	// settleLimit is longer than any dial may be pending.
+	settleLimit = 8 * time.Second
+	// descriptorsSpare allows for a health check under way and for what a
+	// resolver library keeps.
+	descriptorsSpare = 4
+)
+
 // process is one running program, its output kept in a file of the test's
 // directory.
 type process struct {
@@ -24,6 +32,8 @@ type process struct {
 	log     string
 	// ending is set before the harness itself ends the program.
 	ending atomic.Bool
+	// descriptors is how many the program had open when it was ready and idle.
+	descriptors int
 	// exited is closed once the program is gone; status is valid from then on.
 	exited chan struct{}
 	status error
@@ -55,9 +65,42 @@ func startProcess(t testing.TB, dir, name, program string, arguments ...string) 
 	return p
 }
 
+// ready notes the state that the program has to come back to.
+func (p *process) ready(t testing.TB) {
+	t.Helper()
+	var err error
+	if p.descriptors, err = p.openDescriptors(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openDescriptors counts the program's file descriptors.
+func (p *process) openDescriptors() (int, error) {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.command.Process.Pid))
+	return len(open), err
+}
+
+// settled is nil once the program has no more descriptors than at its start:
+// by now the test has closed everything that it opened through it.
+func (p *process) settled() error {
+	open, err := p.openDescriptors()
+	if err != nil {
+		return err
+	}
+	if open > p.descriptors+descriptorsSpare {
+		return fmt.Errorf("%s has %d descriptors open, %d when it was ready", p.name, open, p.descriptors)
+	}
+	return nil
+}
+
 // finish ends the program at the end of the test and, where the test failed,
 // shows what the program said.
 func (p *process) finish(t testing.TB) {
+	if !p.ending.Load() && !t.Failed() {
+		if err := Within(settleLimit, "the release of descriptors", p.settled); err != nil {
+			t.Error(err)
+		}
+	}
 	if !p.ending.Load() {
 		select {
 		case <-p.exited:

@@ -127,6 +127,7 @@ func (p *programs) startServer(t testing.TB) {
 	MustWithin(t, startLimit, "the server's /healthz", func() error {
 		return server.get(p.healthPort, "/healthz")
 	})
+	server.ready(t)
 }
 
 func (p *programs) stopServer(t testing.TB, signal syscall.Signal) {
@@ -150,6 +151,7 @@ func (p *programs) startAgent(t testing.TB, index int) {
 		"--io", suite.driver)
 	p.agents[index], p.agentHealthPorts[index] = agent, healthPort
 	MustWithin(t, startLimit, name+"'s /readyz", func() error { return p.agentReady(index) })
+	agent.ready(t)
 }
 
 func (p *programs) killAgent(t testing.TB, index int) {
