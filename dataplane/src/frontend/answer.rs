@@ -108,7 +108,8 @@ impl Answer {
         let mut answer = String::with_capacity(ANSWER_BYTES_MAX);
         write!(
             answer,
-            "HTTP/1.1 {status} {words}: {reason}\r\n{field}Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+            "HTTP/1.1 {status} {words}: {reason}\r\n{field}Connection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\r\n"
         )
         .expect("a String takes any text");
         // No Content-Length: the body ends with the connection.

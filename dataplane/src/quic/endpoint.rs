@@ -15,8 +15,8 @@ use super::event::ConnId;
 use super::liveness::Liveness;
 use crate::limits;
 
-/// Datagrams that the endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that wait to
-/// be sent; more are dropped.
+/// Datagrams that the endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that wait
+/// to be sent; more are dropped.
 pub const RESPONSES_MAX: usize = 256;
 /// Datagrams of other shards that wait to be forwarded to them; more are dropped, as the network might.
 pub const STRAYS_MAX: usize = 1024;

@@ -20,7 +20,8 @@ use crate::limits;
 /// QUIC version 1 (RFC 9000 section 15); no drafts.
 const VERSION: u32 = 1;
 /// Least time between two stateless resets of one endpoint. quinn-proto's 20 ms would take a restarted server ten
-/// seconds to tell 500 agents; a reset is smaller than the packet that caused it, so answering faster amplifies nothing.
+/// seconds to tell 500 agents; a reset is smaller than the packet that caused it, so answering faster amplifies
+/// nothing.
 const RESET_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// Which role a connection plays.

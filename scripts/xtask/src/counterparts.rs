@@ -13,10 +13,11 @@ pub(crate) fn counterparts() -> Done {
         return Err(Failure::new("control/tests/go has no go.mod"));
     }
     run::step("the adit binary", &mut run::cargo(&["build", "--locked", "--release", "--bin", "adit"]))?;
+    let go = go.display().to_string();
+    run::step("go vet", run::command(&go, &["vet", "./..."]).current_dir(&folder))?;
     let adit = run::target_folder().join("release/adit");
     for driver in ["uring", "epoll"] {
-        let mut test =
-            run::command(&go.display().to_string(), &["test", "-count=1", "-timeout=10m", "./..."]);
+        let mut test = run::command(&go, &["test", "-count=1", "-timeout=10m", "./..."]);
         test.current_dir(&folder).env("ADIT_BIN", &adit).env("ADIT_IO", driver);
         run::step(&format!("Go counterparts on {driver}"), &mut test)?;
     }

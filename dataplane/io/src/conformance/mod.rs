@@ -92,9 +92,11 @@ pub trait Harness {
 macro_rules! conformance {
     ($harness:expr) => {
         $crate::conformance! { @cases $harness;
-            ownership: r1_send_gives_its_pieces_back_untouched, r1_closed_socket_keeps_its_buffers_until_the_last_completion,
+            ownership: r1_send_gives_its_pieces_back_untouched,
+                r1_closed_socket_keeps_its_buffers_until_the_last_completion,
                 r1_datagram_send_gives_its_train_back_untouched,
-                r2_one_shot_receive_completes_once, r2_close_ends_every_operation_once, r2_close_completes_nothing_itself,
+                r2_one_shot_receive_completes_once, r2_close_ends_every_operation_once,
+                r2_close_completes_nothing_itself,
                 r2_receive_after_the_end_of_the_stream_still_completes,
                 r5_token_may_be_used_again_after_its_final_completion,
                 r6_drop_with_everything_in_flight, r6_received_bytes_outlive_the_driver;
@@ -112,7 +114,8 @@ macro_rules! conformance {
                 r9_released_listener_keeps_its_backlog, r9_release_after_cancel,
                 stale_socket_is_refused, stale_socket_is_refused_for_datagrams, stale_id_never_reaches_the_next_socket,
                 graceful_close_delivers_what_was_sent, graceful_close_delivers_what_was_sent_over_tcp,
-                reset_is_seen_by_the_peer, close_ends_the_stream_even_with_a_receive_outstanding, close_twice_is_ignored;
+                reset_is_seen_by_the_peer, close_ends_the_stream_even_with_a_receive_outstanding,
+                close_twice_is_ignored;
             stream: end_of_stream_is_an_empty_final_receive, half_close_leaves_the_other_direction_open,
                 half_close_over_tcp, send_to_a_closed_peer_fails, send_to_a_reset_peer_fails, send_after_shutdown_fails,
                 bytes_before_a_reset_or_the_reset_but_nothing_else, unsent_bytes_count_what_the_peer_has_not_read,
@@ -122,10 +125,12 @@ macro_rules! conformance {
             watch: watch_fires_when_the_peer_is_gone_and_not_before, watch_fires_on_reset, watch_consumes_nothing,
                 watch_beside_a_send, watch_of_a_peer_that_is_already_gone;
             turn: r8_driver_says_what_it_is, deadline_passes, past_deadline_does_not_wait, now_never_goes_back,
-                max_is_respected, wake_ends_the_wait, wakes_coalesce_and_none_is_lost, counters_add_up, everything_at_once;
+                max_is_respected, wake_ends_the_wait, wakes_coalesce_and_none_is_lost, counters_add_up,
+                everything_at_once;
             datagrams: r10_train_arrives_with_its_stride, r10_ecn_is_carried, r10_local_address_is_reported,
                 r10_sends_from_the_given_address, r10_single_datagrams_arrive_apart, r10_empty_datagram_ends_nothing,
-                r10_trains_in_both_directions, unreachable_peer_is_reported, next_send_after_an_unreachable_peer_goes_out,
+                r10_trains_in_both_directions, unreachable_peer_is_reported,
+                next_send_after_an_unreachable_peer_goes_out,
                 largest_datagram_arrives;
             zero_copy: zero_copy_send_has_the_right_shape, zero_copy_train_has_the_right_shape,
                 zero_copy_send_to_a_closed_peer_has_the_right_shape, closed_while_zero_copy_is_outstanding;

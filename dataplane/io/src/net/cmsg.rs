@@ -300,7 +300,8 @@ mod tests {
             let messages: Vec<_> = Messages { rest: &control.0[..len] }.collect();
             let find = |level, kind| messages.iter().find(|m| m.0 == level && m.1 == kind).map(|m| m.2);
 
-            let segment = find(libc::SOL_UDP, libc::UDP_SEGMENT).map(|data| u16::from_ne_bytes(data.try_into().unwrap()));
+            let segment = find(libc::SOL_UDP, libc::UDP_SEGMENT);
+            let segment = segment.map(|data| u16::from_ne_bytes(data.try_into().unwrap()));
             prop_assert_eq!(segment, segment_bytes);
             prop_assert_eq!(decode(&control.0[..len]).ecn, ecn);
             let (v4, v6) = (find(libc::IPPROTO_IP, libc::IP_PKTINFO), find(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO));
