@@ -70,6 +70,9 @@ use queues::Queues;
 
 use crate::limits;
 
+#[cfg(test)]
+mod tests;
+
 /// One shard's QUIC endpoint and connections. See the module for the order of calls.
 pub struct Quic {
     shard: u8,
