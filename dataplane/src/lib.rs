@@ -15,7 +15,6 @@
 pub mod config;
 pub mod frontend;
 pub mod limits;
-pub mod limits_text;
 pub mod port;
 pub mod quic;
 pub mod route;

@@ -82,6 +82,27 @@ pub const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Failed attempts in a row that follow each other at the plain retry interval; then it doubles.
 pub const PLAIN_RETRIES: u32 = 10;
 
+// ---- Text from peers -----------------------------------------------------------------------------------------
+
+/// Longest `host:port`: a name of 253 bytes with its final dot, a colon, five digits.
+pub const TARGET_BYTES_MAX: usize = 260;
+/// Longest text for people that is kept of what a peer says: errors, reasons, versions.
+pub const PEER_TEXT_BYTES_MAX: usize = 320;
+/// Longest `--agent-id` and `--server-id`.
+pub const AGENT_ID_BYTES_MAX: usize = 256;
+/// Longest id of a process's instance.
+pub const INSTANCE_ID_BYTES_MAX: usize = 32;
+/// Longest `--agent-identifiers`.
+pub const IDENTIFIERS_BYTES_MAX: usize = 8 * 1024;
+/// Most values in `--agent-identifiers`.
+pub const IDENTIFIERS_MAX: usize = 256;
+/// Longest name of a realm.
+pub const REALM_BYTES_MAX: usize = 63;
+/// Longest W3C `traceparent`; that of version 00 has 55 bytes.
+pub const TRACEPARENT_BYTES_MAX: usize = 128;
+/// Longest answer to a CONNECT, head and body: Go clients read more, but need not.
+pub const ANSWER_BYTES_MAX: usize = 511;
+
 // ---- A shard -------------------------------------------------------------------------------------------------
 
 /// Completions taken in one turn.
@@ -135,6 +156,12 @@ const _: () = {
     // A keep-alive and three repetitions fit into the idle time.
     assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
     assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
+    // A dial's header fits a message; so does a Hello, with 6 KiB left for a token.
+    assert!(TARGET_BYTES_MAX + TRACEPARENT_BYTES_MAX + REALM_BYTES_MAX + 64 < MESSAGE_BYTES_MAX);
+    assert!(IDENTIFIERS_BYTES_MAX + AGENT_ID_BYTES_MAX + PEER_TEXT_BYTES_MAX + 6 * 1024 < MESSAGE_BYTES_MAX);
+    // An error about the longest target still says what is wrong with it.
+    assert!(PEER_TEXT_BYTES_MAX >= TARGET_BYTES_MAX + 32);
+    assert!(REASON_PHRASE_BYTES_MAX + 128 < ANSWER_BYTES_MAX);
     assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
     assert!(MTU_INITIAL <= MTU_MAX);
     assert!(EGRESS_BATCH_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
+use crate::limits::ANSWER_BYTES_MAX;
 use crate::limits::REASON_PHRASE_BYTES_MAX;
-use crate::limits_text::ANSWER_BYTES_MAX;
 use crate::wire::{clean_text, status_for_text};
 
 /// An answer to a CONNECT.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::limits_text::TARGET_BYTES_MAX;
+use crate::limits::TARGET_BYTES_MAX;
 
 /// Longest name without its final dot (RFC 1035 section 2.3.4, as text).
 const NAME_BYTES_MAX: usize = 253;

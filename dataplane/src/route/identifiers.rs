@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use crate::limits_text::{IDENTIFIERS_BYTES_MAX, IDENTIFIERS_MAX};
+use crate::limits::{IDENTIFIERS_BYTES_MAX, IDENTIFIERS_MAX};
 
 /// What an agent says that it stands for. Values are not interpreted: Konnectivity compares them as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::limits_text::REALM_BYTES_MAX;
+use crate::limits::REALM_BYTES_MAX;
 use crate::port::ConnectionKey;
 
 use super::identifiers::Identifiers;

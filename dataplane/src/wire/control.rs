@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::limits_text as limits;
+use crate::limits;
 
 use super::clean_text::clean_text;
 use super::error::WireError;
@@ -163,7 +163,7 @@ impl ControlMessage {
                 check_id("agent_id", &hello.agent_id)?;
                 check_instance(&hello.instance_id)?;
                 check_text("identifiers", &hello.identifiers, limits::IDENTIFIERS_BYTES_MAX)?;
-                check_text("token", &hello.token, crate::limits::MESSAGE_BYTES_MAX)?;
+                check_text("token", &hello.token, limits::MESSAGE_BYTES_MAX)?;
                 hello.version = clean_text(&hello.version, limits::PEER_TEXT_BYTES_MAX);
             }
             Some(Self::Welcome(welcome)) => {
@@ -171,7 +171,7 @@ impl ControlMessage {
                 check_instance(&welcome.instance_id)?;
                 welcome.version = clean_text(&welcome.version, limits::PEER_TEXT_BYTES_MAX);
             }
-            Some(Self::Token(token)) => check_text("token", &token.token, crate::limits::MESSAGE_BYTES_MAX)?,
+            Some(Self::Token(token)) => check_text("token", &token.token, limits::MESSAGE_BYTES_MAX)?,
             Some(Self::Drain(drain)) => {
                 drain.reason = clean_text(&drain.reason, limits::PEER_TEXT_BYTES_MAX);
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::limits_text as limits;
+use crate::limits;
 
 use super::clean_text::clean_text;
 use super::error::WireError;

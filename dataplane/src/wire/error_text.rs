@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use adit_io::OpError;
 
-use crate::limits_text as limits;
+use crate::limits;
 
 use super::clean_text::clean_text;
 

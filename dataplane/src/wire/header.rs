@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::limits_text as limits;
+use crate::limits;
 
 use super::dial::{DialRequest, DialRequestProto};
 use super::error::WireError;

@@ -24,7 +24,3 @@ pub use error::WireError;
 pub use error_text::{DialError, ErrorClass, status_for_text};
 pub use frame::{FrameReader, LENGTH_PREFIX_BYTES, encode_frame};
 pub use header::{Kind, StreamHeader};
-
-/// What both ends offer in the TLS handshake (ALPN, RFC 7301). The number is the protocol's version: a change that
-/// an older peer would misread gets a new one (PROTOCOL.md section 2).
-pub const ALPN: &[u8] = b"adit/1";

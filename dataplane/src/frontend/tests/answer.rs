@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use crate::frontend::Answer;
+use crate::limits::ANSWER_BYTES_MAX;
 use crate::limits::REASON_PHRASE_BYTES_MAX;
-use crate::limits_text::ANSWER_BYTES_MAX;
 
 fn text(answer: Answer) -> String {
     String::from_utf8(answer.into_bytes().to_vec()).unwrap()

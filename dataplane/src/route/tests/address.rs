@@ -4,7 +4,7 @@ use std::net::ToSocketAddrs;
 
 use proptest::prelude::*;
 
-use crate::limits_text::TARGET_BYTES_MAX;
+use crate::limits::TARGET_BYTES_MAX;
 use crate::route::{Host, Target, TargetError};
 
 #[test]

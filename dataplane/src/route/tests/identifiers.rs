@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::limits_text::{IDENTIFIERS_BYTES_MAX, IDENTIFIERS_MAX};
+use crate::limits::{IDENTIFIERS_BYTES_MAX, IDENTIFIERS_MAX};
 use crate::route::{Identifiers, IdentifiersError};
 
 #[test]

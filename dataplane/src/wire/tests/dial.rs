@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::limits_text as limits;
+use crate::limits;
 use crate::wire::{DialError, DialRequest, DialResponse, ErrorClass, Kind, Network, StreamHeader, WireError};
 
 use super::message_of;
