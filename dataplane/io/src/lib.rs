@@ -37,6 +37,7 @@ pub mod net;
 mod op;
 mod select;
 pub mod table;
+pub mod uring;
 
 pub use counters::{Counters, OpKind};
 pub use driver::{

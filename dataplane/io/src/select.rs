@@ -97,7 +97,6 @@ impl DriverConfig {
     }
 
     /// Entries of the completion queue: a power of two, with a sixteenth beyond [`Self::ops_max`].
-    #[allow(dead_code, reason = "uring follows")]
     pub(crate) const fn completion_entries(&self) -> usize {
         (self.ops_max + self.ops_max / 16).next_power_of_two()
     }
@@ -115,6 +114,13 @@ impl DriverConfig {
             + self.large_slots.next_power_of_two()
             + self.datagram_slots.next_power_of_two();
         (self.submission_entries() * 68 + (self.completion_entries() + slots) * 16) as u64
+    }
+}
+
+impl DriverConfig {
+    /// The same without receive slots: what a trial needs no memory for.
+    pub(crate) fn probe_sized(self) -> Self {
+        Self { small_slots: 0, large_slots: 0, datagram_slots: 0, ..self }.clamped()
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Nothing in here knows the kernel: `uring` hands the slots to a provided-buffer ring, `epoll` reads into them.
 
-#![allow(dead_code, unused_imports, reason = "the drivers that use it follow")]
-
 mod slots;
 
 pub(crate) use slots::{SLOTS_MAX, SlotIndex, SlotPool};
