@@ -137,7 +137,6 @@ impl UringDriver {
             (Some(id), 1..) => {
                 let slot = self.provided[DATAGRAM_GROUP].lend(id, count_of(result));
                 self.counters.provided_buffer_receives += 1;
-                // Safe to read: the header was written by us, once.
                 self.parse(slot).map(Ok)
             }
             (id, _) => {
@@ -177,8 +176,9 @@ impl UringDriver {
         self.finish_or_go_on(OpKind::RecvDatagramsMultishot, key, false, Outcome::Datagrams(received));
     }
 
-    /// Takes a filled slot apart: `struct io_uring_recvmsg_out`, name, control data, payload. `None` when the peer
-    /// has no internet address.
+    /// Takes a filled slot apart: `struct io_uring_recvmsg_out`, name, control data, payload. `None` when there is
+    /// nothing in it for the caller. An empty datagram is such a case, and it also ends the kernel's multishot
+    /// receive: anybody may send one, so it must not end ours.
     fn parse(&mut self, slot: BytesMut) -> Option<Datagrams> {
         let datagrams = take_apart(slot)?;
         self.counters.datagram_trains_received += 1;
@@ -290,6 +290,9 @@ fn take_apart(mut slot: BytesMut) -> Option<Datagrams> {
     let peer = addr::decode(out.name_data())?;
     let info = cmsg::decode(out.control_data());
     let length = out.payload_data().len();
+    if length == 0 {
+        return None;
+    }
     slot.advance(HEADER_BYTES);
     slot.truncate(length);
     let stride = info.stride.unwrap_or(length).min(length).max(1);
@@ -331,10 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_datagram_has_a_stride_all_the_same() {
-        let datagrams = take_apart(filled("192.0.2.7:1".parse().unwrap(), b"")).unwrap();
-        assert!(datagrams.data.is_empty());
-        assert_eq!(datagrams.stride, 1);
+    fn an_empty_datagram_is_passed_over() {
+        assert_eq!(take_apart(filled("192.0.2.7:1".parse().unwrap(), b"")), None);
     }
 
     #[test]

@@ -146,7 +146,7 @@ mod tests {
         let mut message = Stable::new(VectorMessage::new());
         message.get_mut().point_at(&data);
         let message = message.get_mut();
-        assert_eq!(message.header.msg_iovlen as usize, 2);
+        assert_eq!(message.header.msg_iovlen, 2);
         assert_eq!(message.pieces[1].iov_base.cast_const().cast(), data[1].as_ptr());
         assert_eq!(message.pieces[1].iov_len, 3);
         assert_eq!(message.header.msg_iov.cast_const(), message.pieces.as_ptr());
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(send_info(&transmit).segment_bytes, Some(100));
         let mut message = DatagramMessage::new();
         message.point_at(&transmit, Family::V4);
-        assert!(message.header.msg_controllen as usize > 0);
+        assert!(message.header.msg_controllen != 0);
         transmit.segment_bytes = usize::MAX;
         message.point_at(&transmit, Family::V4);
         assert!(message.header.msg_control.is_null());
