@@ -51,7 +51,8 @@ fn heads_that_are_taken() {
         ("CONNECT 10.0.0.1:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "10.0.0.1:10250", ""),
         // curl's
         (
-            "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nUser-Agent: curl/8.5.0\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+            "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nUser-Agent: curl/8.5.0\r\n\
+             Proxy-Connection: Keep-Alive\r\n\r\n",
             "example.com:443",
             "",
         ),
@@ -248,7 +249,9 @@ proptest! {
     }
 
     #[test]
-    fn any_target_that_can_be_read_can_be_connected_to(host in "[a-z][a-z0-9]{0,20}", port in 1u16.., rest in any::<Vec<u8>>()) {
+    fn any_target_that_can_be_read_can_be_connected_to(
+        host in "[a-z][a-z0-9]{0,20}", port in 1u16.., rest in any::<Vec<u8>>(),
+    ) {
         let mut bytes = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
         bytes.extend_from_slice(&rest);
         prop_assert_eq!(decide(&[bytes.into()]), Decision::Connect(format!("{host}:{port}"), rest));

@@ -141,7 +141,9 @@ proptest! {
 
     /// The point of it all: what is called a name is nothing that the system's resolver takes for an address.
     #[test]
-    fn a_name_is_never_an_address_to_the_resolver(text in "(0x|0X|0)?[0-9a-fA-F]{1,10}([.](0x)?[0-9a-fA-F]{0,4}){0,4}") {
+    fn a_name_is_never_an_address_to_the_resolver(
+        text in "(0x|0X|0)?[0-9a-fA-F]{1,10}([.](0x)?[0-9a-fA-F]{0,4}){0,4}",
+    ) {
         if let Ok(Target { host: Host::Name(name), .. }) = Target::parse(&format!("{text}:80")) {
             let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
             // inet_aton(3) needs every part to be a number in C's notation: one that is not, the last, is enough.
