@@ -17,5 +17,6 @@ mod kernel;
 pub mod net;
 pub mod pipe;
 pub mod rng;
+pub mod script;
 pub mod tally;
 pub mod trace;

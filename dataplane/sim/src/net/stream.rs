@@ -331,6 +331,22 @@ impl SimNet {
             .is_some_and(|c| c.pipe.injected)
     }
 
+    /// Whether the connection is gone in both directions or failed (poll(2): POLLHUP, POLLERR).
+    pub fn is_gone(&mut self, socket: SimSocket) -> bool {
+        self.pipe_of(socket).is_none_or(|(_, side, pipe)| pipe.gone(side))
+    }
+
+    /// Whether a socket is a TCP connection.
+    pub fn is_tcp(&mut self, socket: SimSocket) -> bool {
+        self.pipe_of(socket).is_some_and(|(_, _, pipe)| pipe.kind == PipeKind::Tcp)
+    }
+
+    /// Who is at the other end of a TCP connection.
+    #[must_use]
+    pub fn peer_addr(&self, socket: SimSocket) -> Option<SocketAddr> {
+        self.sockets.get(socket)?.peer
+    }
+
     /// Breaks a connection from outside: both ends fail, now.
     pub(crate) fn break_connection(&mut self, socket: SimSocket, errno: i32) {
         let Some((connection, side, pipe)) = self.pipe_of(socket) else { return };

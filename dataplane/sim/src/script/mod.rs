@@ -1,0 +1,17 @@
+//! Endpoints that are not shards: CONNECT clients beside the server (kube-apiserver's part) and target services
+//! behind the agents, as small state machines on the world's pipes.
+//!
+//! Every byte they send is a function of (seed, tunnel, direction, position) and every byte they receive is checked
+//! against it, so a lost, doubled, reordered or misdirected byte shows at once, whoever's it was.
+
+mod client;
+mod end;
+mod manners;
+mod payload;
+mod target;
+
+pub use client::{Answer, Client, Opening};
+pub use end::{Did, End, Seen};
+pub use manners::{Finale, Manners, Stop};
+pub use payload::{Direction, Payload};
+pub use target::{Target, TargetConnection};
