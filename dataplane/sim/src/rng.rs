@@ -71,13 +71,13 @@ impl Prng {
     }
 
     /// Any value.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.inner.next_u64()
     }
 
     /// Less than `bound`; 0 when that is 0. The bias of the multiplication is below 2⁻³² for every use here.
     pub fn below(&mut self, bound: u64) -> u64 {
-        u64::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
+        u64::try_from((u128::from(self.draw()) * u128::from(bound)) >> 64).unwrap_or(0)
     }
 
     /// As [`Self::below`], for sizes and indices.
@@ -122,18 +122,18 @@ mod tests {
     #[test]
     fn streams_of_different_names_do_not_shift_each_other() {
         let mut net = Prng::new(7, "net");
-        let expected: Vec<u64> = (0..4).map(|_| net.next()).collect();
+        let expected: Vec<u64> = (0..4).map(|_| net.draw()).collect();
         let mut net = Prng::new(7, "net");
         let mut io = Prng::new(7, "io");
         let seen: Vec<u64> = (0..4)
             .map(|_| {
-                io.next();
-                net.next()
+                io.draw();
+                net.draw()
             })
             .collect();
         assert_eq!(seen, expected);
-        assert_ne!(Prng::new(7, "io").next(), Prng::new(7, "net").next());
-        assert_ne!(Prng::new(8, "net").next(), expected[0]);
+        assert_ne!(Prng::new(7, "io").draw(), Prng::new(7, "net").draw());
+        assert_ne!(Prng::new(8, "net").draw(), expected[0]);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::tally::Family;
 const EIO: i32 = 5;
 /// EMSGSIZE, errno(3).
 const EMSGSIZE: i32 = 90;
-/// EAGAIN, ENOBUFS, EINTR: a datagram that did not leave and may be sent again.
-const TRANSIENT: [i32; 3] = [11, 105, 4];
+/// EAGAIN, ENOBUFS, EINTR, EHOSTUNREACH: a train that did not leave.
+const TRANSIENT: [i32; 4] = [11, 105, 4, 113];
 /// Largest UDP payload over IPv4.
 const UDP_PAYLOAD_MAX: usize = 65_507;
 
@@ -162,9 +162,9 @@ impl SimNet {
             return Err(OpError::Os(EMSGSIZE));
         }
         let pending = self.udp_mut(socket).ok_or(OpError::Os(EINVAL))?.pending_error.take();
-        if let Some(errno) = pending {
+        if pending.is_some() {
+            // The error of an earlier datagram fails this send, whoever it is for (ip(7)): a driver repeats it.
             self.hit(Family::PendingErrorOnSend);
-            return Err(OpError::Os(errno));
         }
         if segments > 1 && refused {
             self.hit(Family::SegmentationRefused);

@@ -177,7 +177,12 @@ impl SimNet {
         let ip = if to.ip().is_loopback() {
             to.ip()
         } else {
-            self.hosts[from.0].ips.iter().copied().find(|ip| ip.is_ipv4() == to.is_ipv4()).unwrap_or(to.ip())
+            self.hosts[from.0]
+                .ips
+                .iter()
+                .copied()
+                .find(|ip| ip.is_ipv4() == to.is_ipv4())
+                .unwrap_or_else(|| to.ip())
         };
         let from_addr = SocketAddr::new(ip, self.ephemeral_port(from));
         match self.connect_to(from, Some(from_addr), listener, PipeKind::Tcp) {
