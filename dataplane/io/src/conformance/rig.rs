@@ -241,7 +241,8 @@ impl<'h, H: Harness> Rig<'h, H> {
                 return value;
             }
             assert!(self.driver.now() < limit, "{what} does not come: {self:?}");
-            self.pump(Some(limit), 64);
+            // What is waited for may need another turn without completing anything itself.
+            self.pump(Some(limit.min(self.driver.now() + SHORT)), 64);
         }
         panic!("{what} does not come in {TURNS_MAX} turns: {self:?}");
     }
