@@ -1,0 +1,166 @@
+//! What the parsers of bytes from peers must hold to, whatever the bytes: one function for each, which checks the
+//! properties and says how the input fared. A panic is a finding.
+
+use adit_dataplane::frontend::{HeadReader, HeadState};
+use adit_dataplane::limits;
+use adit_dataplane::route::{Identifiers, Target};
+use adit_dataplane::wire::{ControlMessage, DialResponse, ErrorClass, FrameReader, Kind, StreamHeader};
+use bytes::Bytes;
+
+/// How an input fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is valid.
+    Taken,
+    /// It is the beginning of something valid.
+    Partial,
+    /// It is neither.
+    Refused,
+}
+
+/// A parser under test.
+pub(crate) type TargetFn = fn(&[u8]) -> Fate;
+
+/// Every parser, by the name of its corpus.
+pub(crate) const ALL: [(&str, TargetFn); 7] = [
+    ("connect_head", connect_head),
+    ("control", control),
+    ("frames", frames),
+    ("header", header),
+    ("identifiers", identifiers),
+    ("response", response),
+    ("target", target),
+];
+
+fn connect_head(input: &[u8]) -> Fate {
+    let whole = connect_pieces([input]);
+    let (start, end) = input.split_at(input.len() / 2);
+    let halves = connect_pieces([start, end]);
+    let singles = connect_pieces(input.chunks(1));
+    assert!(whole == halves && whole == singles, "the decision depends on where the bytes are split");
+    whole.0
+}
+
+/// The fate, and what identifies the decision.
+fn connect_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Fate, Vec<u8>) {
+    let mut reader = HeadReader::new();
+    for piece in pieces {
+        reader.push(Bytes::copy_from_slice(piece));
+    }
+    match reader.poll() {
+        HeadState::Incomplete => (Fate::Partial, Vec::new()),
+        HeadState::Connect { target, raw_target, rest } => {
+            assert_eq!(Target::parse(&raw_target), Ok(target));
+            assert!(rest.iter().all(|piece| !piece.is_empty()));
+            let rest = rest.iter().flat_map(|piece| piece.to_vec());
+            (Fate::Taken, raw_target.bytes().chain(rest).collect())
+        }
+        HeadState::Refuse(answer) => {
+            assert!((400..=505).contains(&answer.status()));
+            let bytes = answer.into_bytes();
+            assert!(bytes.len() <= limits::ANSWER_BYTES_MAX);
+            (Fate::Refused, bytes.to_vec())
+        }
+    }
+}
+
+fn frames(input: &[u8]) -> Fate {
+    let mut whole = FrameReader::new();
+    whole.push(Bytes::copy_from_slice(input));
+    let mut singles = FrameReader::new();
+    for byte in input.chunks(1) {
+        singles.push(Bytes::copy_from_slice(byte));
+    }
+    let mut fate = Fate::Partial;
+    loop {
+        let message = whole.poll();
+        assert_eq!(message, singles.poll(), "the frames depend on where the bytes are split");
+        match message {
+            Ok(Some(message)) => {
+                assert!(message.len() <= limits::MESSAGE_BYTES_MAX);
+                fate = Fate::Taken;
+            }
+            Ok(None) => return fate,
+            // What comes behind a frame may be a tunnel's payload and no frame at all.
+            Err(_) if fate == Fate::Taken => return fate,
+            Err(_) => return Fate::Refused,
+        }
+    }
+}
+
+/// The message of a frame that our own code made.
+fn message_of(frame: Bytes) -> Bytes {
+    let mut reader = FrameReader::new();
+    reader.push(frame);
+    let message = reader.poll().ok().flatten();
+    message.expect("our own frame is a frame")
+}
+
+fn header(input: &[u8]) -> Fate {
+    match StreamHeader::decode(Bytes::copy_from_slice(input)) {
+        Ok(header) => {
+            assert_eq!(header.kind == Kind::Dial, header.dial.is_some());
+            if let Some(dial) = &header.dial {
+                assert!((1..=limits::TARGET_BYTES_MAX).contains(&dial.address.len()));
+                assert!(dial.address.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+            let again = StreamHeader::decode(message_of(header.to_frame().expect("it was short enough")));
+            assert_eq!(again, Ok(header));
+            Fate::Taken
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            Fate::Refused
+        }
+    }
+}
+
+fn response(input: &[u8]) -> Fate {
+    let Ok(response) = DialResponse::decode(Bytes::copy_from_slice(input)) else { return Fate::Refused };
+    assert!(response.text.len() <= limits::PEER_TEXT_BYTES_MAX);
+    assert!(!response.text.chars().chain(response.remote.chars()).any(char::is_control));
+    assert!(response.class == ErrorClass::Ok || !response.text.is_empty());
+    let again = DialResponse::decode(message_of(response.to_frame().expect("it was cut")));
+    assert_eq!(again, Ok(response));
+    Fate::Taken
+}
+
+fn control(input: &[u8]) -> Fate {
+    match ControlMessage::decode(Bytes::copy_from_slice(input)) {
+        Ok(Some(message)) => {
+            let again = ControlMessage::decode(message_of(message.to_frame().expect("it was short enough")));
+            assert_eq!(again, Ok(Some(message)));
+            Fate::Taken
+        }
+        Ok(None) => Fate::Taken,
+        Err(_) => Fate::Refused,
+    }
+}
+
+fn identifiers(input: &[u8]) -> Fate {
+    let Ok(text) = std::str::from_utf8(input) else { return Fate::Refused };
+    match Identifiers::parse(text) {
+        Ok(lenient) => {
+            if let Ok(strict) = Identifiers::parse_strict(text) {
+                assert_eq!(strict, lenient);
+            }
+            Fate::Taken
+        }
+        Err(_) => {
+            assert!(Identifiers::parse_strict(text).is_err());
+            Fate::Refused
+        }
+    }
+}
+
+fn target(input: &[u8]) -> Fate {
+    let Ok(text) = std::str::from_utf8(input) else { return Fate::Refused };
+    match Target::parse(text) {
+        Ok(target) => {
+            assert_ne!(target.port, 0);
+            assert_eq!(Target::parse(&target.to_string()), Ok(target));
+            Fate::Taken
+        }
+        Err(_) => Fate::Refused,
+    }
+}
