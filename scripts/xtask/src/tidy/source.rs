@@ -57,7 +57,8 @@ impl SourceFile {
     }
 }
 
-/// Every text file below `root`, sorted, without build output, version control and locks.
+/// Every text file below `root`, sorted, without build output, version control, locks and fuzzing corpora, whose
+/// files are what they are byte by byte.
 pub(crate) fn read_all(root: &Path) -> io::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
@@ -66,7 +67,8 @@ pub(crate) fn read_all(root: &Path) -> io::Result<Vec<SourceFile>> {
             let path = entry?.path();
             let Ok(relative) = path.strip_prefix(root) else { continue };
             let name = relative.to_string_lossy().replace('\\', "/");
-            if matches!(name.as_str(), ".git" | "target" | "Cargo.lock") || name.ends_with("go.sum") {
+            let fixed = name.ends_with("go.sum") || name.ends_with("fuzz/corpus");
+            if fixed || matches!(name.as_str(), ".git" | "target" | "Cargo.lock") {
                 continue;
             }
             if path.is_dir() {
