@@ -31,8 +31,8 @@ mod buf;
 pub mod conformance;
 mod counters;
 mod driver;
+pub mod epoll;
 mod error;
-#[allow(dead_code, reason = "shared by the drivers, which land apart")]
 pub mod net;
 mod op;
 mod select;

@@ -6,3 +6,10 @@ mod uring {
 
     adit_io::conformance!(Kernel::<UringDriver, true>::new(UringDriver::new));
 }
+
+mod epoll {
+    use adit_io::conformance::Kernel;
+    use adit_io::epoll::EpollDriver;
+
+    adit_io::conformance!(Kernel::<EpollDriver, false>::new(EpollDriver::new));
+}

@@ -253,7 +253,10 @@ pub fn slots_are_counted<H: Harness>(harness: &H) {
     let mut front = bytes;
     let back = front.split_off(5);
     drop((front, datagrams));
-    rig.wait_for("the datagrams' slot", |rig| (rig.driver.datagram_slots().held == 0).then_some(()));
+    rig.wait_for("the datagrams' slot", |rig| {
+        rig.pump(Some(rig.driver.now()), 1);
+        (rig.driver.datagram_slots().held == 0).then_some(())
+    });
     assert_eq!(rig.driver.stream_slots().held, 1, "a part is still held");
     drop(back);
     rig.wait_for("the bytes' slot", |rig| {
