@@ -100,7 +100,9 @@ impl Quic {
 
     /// Does what was due by `now`: retransmissions, acknowledgements, keep-alives, suspicion, ends.
     pub fn handle_timeouts(&mut self, now: Instant) {
-        for index in self.queues.due(now) {
+        let mut due = std::mem::take(&mut self.due);
+        self.queues.due(now, &mut due);
+        for index in due.drain(..) {
             let Some(conn) = self.table.at(index) else { continue };
             let id = conn.id;
             conn.inner.handle_timeout(now);
@@ -124,6 +126,7 @@ impl Quic {
             }
             self.settle(now, id);
         }
+        self.due = due;
     }
 
     /// The network reports that datagrams to `peer` do not arrive (ICMP). A hint that can be forged: it makes
@@ -179,7 +182,14 @@ impl Quic {
                 }
                 return;
             }
-            Event::Stream(StreamEvent::Readable { id: stream }) => QuicEvent::Readable { conn: id, stream },
+            Event::Stream(StreamEvent::Readable { id: stream }) => {
+                // quinn-proto reports every packet. A report says no more than the one before it, since all packets
+                // were taken in before the first report was asked for.
+                if self.last_readable.replace((id, stream)) == Some((id, stream)) {
+                    return;
+                }
+                QuicEvent::Readable { conn: id, stream }
+            }
             Event::Stream(StreamEvent::Writable { id: stream }) => QuicEvent::Writable { conn: id, stream },
             Event::Stream(StreamEvent::Finished { id: stream }) => QuicEvent::Finished { conn: id, stream },
             Event::Stream(StreamEvent::Stopped { id: stream, error_code }) => {

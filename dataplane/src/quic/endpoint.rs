@@ -65,6 +65,7 @@ impl Quic {
     pub fn handle_datagrams(&mut self, now: Instant, datagrams: Datagrams) {
         let Datagrams { mut data, stride, peer, local_ip, ecn } = datagrams;
         let mut touched = std::mem::take(&mut self.touched);
+        self.last_readable = None;
         while !data.is_empty() {
             let stride = stride.clamp(1, data.len());
             let datagram =

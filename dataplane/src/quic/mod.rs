@@ -91,6 +91,8 @@ pub struct Quic {
     /// Reports that do not wait inside a connection. Drained by the shard in every turn; bounded by what one turn
     /// brings: one of a kind for each connection, and a stream's opening for each packet.
     events: VecDeque<QuicEvent>,
+    /// The last stream reported readable since datagrams came.
+    last_readable: Option<(ConnId, StreamId)>,
     responses: VecDeque<Response>,
     strays: VecDeque<Datagrams>,
     counts: EndpointCounts,
@@ -98,6 +100,8 @@ pub struct Quic {
     response: Vec<u8>,
     /// Connections that the datagrams at hand were for; kept for its memory.
     touched: Vec<ConnId>,
+    /// Places whose deadline has come; kept for its memory.
+    due: Vec<u32>,
 }
 
 impl Quic {
@@ -132,11 +136,13 @@ impl Quic {
             usable: 0,
             half_open: 0,
             events: VecDeque::new(),
+            last_readable: None,
             responses: VecDeque::new(),
             strays: VecDeque::new(),
             counts: EndpointCounts::default(),
             response: Vec::new(),
             touched: Vec::new(),
+            due: Vec::new(),
         })
     }
 

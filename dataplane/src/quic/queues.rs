@@ -75,9 +75,9 @@ impl Queues {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
-    /// The places whose deadline has come.
-    pub(super) fn due(&self, now: Instant) -> Vec<u32> {
-        self.deadlines.range(..=(now, u32::MAX)).map(|&(_, index)| index).collect()
+    /// Appends the places whose deadline has come.
+    pub(super) fn due(&self, now: Instant, places: &mut Vec<u32>) {
+        places.extend(self.deadlines.range(..=(now, u32::MAX)).map(|&(_, index)| index));
     }
 
     /// The places of connections to this address.

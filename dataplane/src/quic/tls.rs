@@ -115,3 +115,51 @@ pub fn client_config(
     config.enable_early_data = false;
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::CipherSuite;
+    use rustls_pki_types::PrivatePkcs8KeyDer;
+
+    use super::*;
+
+    #[test]
+    fn aes_128_comes_first_and_nothing_is_older_than_tls_1_3() {
+        let suites: Vec<_> = provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
+        assert_eq!(suites[0], CipherSuite::TLS13_AES_128_GCM_SHA256);
+        assert!(suites.contains(&CipherSuite::TLS13_AES_256_GCM_SHA384));
+        assert!(suites.contains(&CipherSuite::TLS13_CHACHA20_POLY1305_SHA256));
+        assert_eq!(suites.len(), 3);
+    }
+
+    #[test]
+    fn errors_name_the_thing_and_the_remedy() {
+        let key = || PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(vec![1, 2, 3]));
+        let certificate = || vec![CertificateDer::from(vec![4, 5, 6])];
+        let error = server_config(Vec::new(), key(), None).unwrap_err();
+        assert!(
+            matches!(error, TlsError::NoCertificate) && error.to_string().contains("leaf certificate first")
+        );
+        let error = server_config(certificate(), key(), None).unwrap_err();
+        assert!(matches!(error, TlsError::KeyPair(_)) && error.to_string().contains("same key pair"));
+        let error = server_config(certificate(), key(), Some(RootCertStore::empty())).unwrap_err();
+        assert!(matches!(error, TlsError::NoRoots) && error.to_string().contains("CA file"));
+        assert!(matches!(client_config(RootCertStore::empty(), None), Err(TlsError::NoRoots)));
+    }
+
+    #[test]
+    fn nothing_is_resumed() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let server = server_config(vec![certificate.der().clone()], der, None).unwrap();
+        assert!(!server.session_storage.can_cache());
+        assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
+        assert_eq!(server.alpn_protocols, [ALPN]);
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let client = client_config(roots, None).unwrap();
+        assert!(!client.enable_early_data);
+        assert_eq!(client.alpn_protocols, [ALPN]);
+    }
+}

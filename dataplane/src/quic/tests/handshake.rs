@@ -219,3 +219,9 @@ fn equal_runs_are_equal() {
     assert_eq!(first.0, second.0);
     assert_eq!(first.1, second.1);
 }
+
+#[test]
+fn a_quic_may_be_built_on_one_thread_and_driven_on_another() {
+    fn is_send<T: Send>() {}
+    is_send::<crate::quic::Quic>();
+}

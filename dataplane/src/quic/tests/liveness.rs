@@ -160,3 +160,29 @@ fn the_server_closes_a_silent_connection_after_the_idle_time() {
     assert!(at <= last + limits::KEEP_ALIVE_INTERVAL + limits::UNANSWERED_TIME_MAX + slack, "{at:?}");
     world.assert_nothing_is_left();
 }
+
+/// Address translation gives the agent another address in the middle of things (RFC 9000 section 9.3).
+#[test]
+fn an_agent_whose_address_changes_keeps_its_connection() {
+    let (mut world, agent, server, stream) = quiet();
+    let moved = super::world::addr(50);
+    world.nodes[AGENT].addr = moved;
+    // The server speaks to the old address until the agent's keep-alive comes from the new one.
+    write(&mut world, server, stream);
+    world.run_for(SECOND);
+    world.run_until(|world| world.nodes[SERVER].quic.remote(server) == Some(moved), 10 * SECOND);
+    world.run_for(SECOND);
+    assert_eq!(world.nodes[AGENT].pump.incoming[&(agent, stream)].bytes, 1);
+    assert_eq!((world.lost(AGENT, agent), world.lost(SERVER, server)), (None, None));
+    // Reports about the new address find it, those about the old one do not.
+    cut(&mut world);
+    let again = world.quic(SERVER).open(server).unwrap().unwrap();
+    write(&mut world, server, again);
+    let now = world.now;
+    world.quic(SERVER).peer_unreachable(now, super::world::addr(1));
+    assert!(!world.quic(SERVER).is_suspect(server));
+    world.quic(SERVER).peer_unreachable(now, moved);
+    assert!(world.quic(SERVER).is_suspect(server));
+    heal(&mut world);
+    world.assert_nothing_is_left();
+}

@@ -195,3 +195,19 @@ fn copied_datagrams_carry_the_same_bytes() {
     assert_eq!(world.quic(SERVER).endpoint_counts().copied, 0);
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn a_train_is_reported_once_and_not_for_each_packet() {
+    let mut world = World::pair(1, |_| {});
+    let (agent, server) = world.welcomed();
+    let stream = open(&mut world, server);
+    write(&mut world, SERVER, (server, stream), 1_000_000, true);
+    world.run_for(10 * SECOND);
+    assert_eq!(ended(&world, AGENT, (agent, stream)), Some((1_000_000, ReadState::Finished)));
+    let packets = world.nodes[SERVER].trains.iter().map(|train| train.segments).sum::<usize>();
+    let trains = world.nodes[SERVER].trains.len();
+    let readable = QuicEvent::Readable { conn: agent, stream };
+    let reports = world.nodes[AGENT].log.iter().filter(|(_, event)| *event == readable).count();
+    assert!(packets > 700 && reports <= trains, "{reports} reports of {trains} trains, {packets} packets");
+    world.assert_nothing_is_left();
+}

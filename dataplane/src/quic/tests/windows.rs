@@ -53,6 +53,27 @@ fn welcome_lifts_the_connection_window_and_grants_streams() {
     world.assert_nothing_is_left();
 }
 
+#[test]
+fn a_reader_that_goes_on_is_served_at_once() {
+    let mut world = World::pair(1, |_| {});
+    let (agent, server) = world.welcomed();
+    world.nodes[AGENT].pump.all_stopped = true;
+    let stream = world.quic(SERVER).open(server).unwrap().unwrap();
+    let total = u64::from(limits::STREAM_WINDOW_BYTES) + 1000;
+    let node = &mut world.nodes[SERVER];
+    node.pump.write(&mut node.quic, (server, stream), 0, total, true);
+    world.run_for(30 * SECOND);
+    world.nodes[AGENT].pump.all_stopped = false;
+    let before = world.elapsed();
+    let node = &mut world.nodes[AGENT];
+    node.pump.read(&mut node.quic, (agent, stream));
+    assert_eq!(node.pump.incoming[&(agent, stream)].bytes, u64::from(limits::STREAM_WINDOW_BYTES));
+    // The credit goes out with this turn, not with whatever is sent next: one round trip and the rest is here.
+    world.run_until(|w| w.nodes[AGENT].pump.incoming[&(agent, stream)].bytes == total, SECOND);
+    assert_eq!(world.elapsed() - before, 2 * world.link.delay);
+    world.assert_nothing_is_left();
+}
+
 /// Design D5: a finite connection window would stop every stream once enough of them are stopped.
 #[test]
 fn a_thousand_stopped_streams_cost_only_themselves() {

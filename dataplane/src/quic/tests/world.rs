@@ -80,6 +80,7 @@ pub(super) struct World {
     rng: ChaCha20Rng,
     sequence: u64,
     flying: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    steps_without_time: u32,
 }
 
 pub(super) fn config(seed: u8) -> QuicConfig {
@@ -116,6 +117,7 @@ impl World {
             rng: ChaCha20Rng::seed_from_u64(seed),
             sequence: 0,
             flying: BTreeMap::new(),
+            steps_without_time: 0,
         }
     }
 
@@ -252,6 +254,8 @@ impl World {
             self.settle();
             return false;
         };
+        self.steps_without_time = if next > self.now { 0 } else { self.steps_without_time + 1 };
+        assert!(self.steps_without_time < 10_000, "somebody is due for ever at {:?}", self.elapsed());
         self.now = self.now.max(next);
         self.deliver();
         for node in &mut self.nodes {
