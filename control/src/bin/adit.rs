@@ -1,2 +1,10 @@
-//! adit.
-fn main() {}
+//! The `adit` program. Everything it does is in the library; this picks the allocator and hands over the command line.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    adit_control::run(std::env::args_os())
+}

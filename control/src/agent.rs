@@ -1,0 +1,256 @@
+//! `adit agent`: finds the server, starts the shard that keeps connections to it, and resolves the names it dials.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_dataplane::config::{AgentRole, Role};
+use adit_dataplane::port::{Command, Event, ResolveKey, ServerTarget, ShardId};
+use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
+use adit_dataplane::wire::Hello;
+use tokio::sync::{Notify, mpsc};
+
+use crate::admin::Readiness;
+use crate::agents::remedy::{Side, remedy};
+use crate::config::AgentConfig;
+use crate::config::cli::driver_word;
+use crate::resolve::Resolver;
+use crate::shards::ShardPlan;
+use crate::shutdown::Signals;
+use crate::supervise::{Figures, Part, Post, Supervisor};
+use crate::{random, udp};
+
+/// Runs until a signal.
+///
+/// # Errors
+/// The text to show.
+pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
+    let signals = Signals::listen().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    log_configuration(&config);
+    let resolver = Resolver::new();
+    let mut supervisor = Supervisor::new(
+        ("--health-server-port", &config.health),
+        ("--admin-server-port", &config.admin),
+        readiness(false),
+    )
+    .await?;
+    let server = Server { host: config.server_host.clone(), port: config.server_port };
+    let first = match server.find(&resolver).await {
+        Ok(target) => Some(target),
+        Err(error) => {
+            tracing::warn!(error, retry_in = ?config.sync_interval, "cannot resolve --proxy-server-host");
+            None
+        }
+    };
+    let socket = udp::bind_for_servers()?;
+    let mtu = udp::agent_mtu(
+        first.as_ref().and_then(|target| target.addresses.first().copied()),
+        config.common.mtu_max_bytes,
+    );
+    tracing::info!(bytes = mtu, "largest UDP payload");
+    supervisor.start_shard(plan(&config, socket, mtu)?).await?;
+    let posts = supervisor.posts();
+    let look_again = Arc::new(Notify::new());
+    let mut part = AgentPart {
+        ready: BTreeSet::new(),
+        resolver: resolver.clone(),
+        posts: posts.clone(),
+        look_again,
+        draining: false,
+    };
+    if let Some(target) = first.clone() {
+        supervisor.post(Post::Server(target));
+    }
+    if server.host.parse::<IpAddr>().is_err() {
+        let asked = Arc::clone(&part.look_again);
+        tokio::spawn(keep_finding(server, resolver, first, config.sync_interval, asked, posts));
+    }
+    supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await
+}
+
+/// The one shard's parts.
+fn plan(config: &AgentConfig, udp: adit_io::net::OwnedSocket, mtu: u16) -> Result<ShardPlan, String> {
+    let identity = (config.identity.chain.clone(), config.identity.key.clone_key());
+    let tls = tls::client_config((*config.server_roots).clone(), Some(identity))
+        .map_err(|error| format!("--agent-cert, --agent-key: {error}"))?;
+    let hello = Hello {
+        agent_id: config.agent_id.clone(),
+        instance_id: random::bytes::<16>().to_vec(),
+        identifiers: config.identifiers.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Hello::default()
+    };
+    Ok(ShardPlan {
+        role: Role::Agent(AgentRole {
+            hello,
+            connections: None,
+            retry_interval: config.sync_interval,
+            retry_interval_max: config.sync_interval_cap,
+            first_shard: random::bytes::<1>()[0] & 0x1f,
+        }),
+        quic: QuicConfig {
+            shard: 0,
+            shards: 1,
+            generation: 0,
+            seed: random::bytes(),
+            // Nobody needs to believe an agent's resets after its restart.
+            keys: ClusterKeys::derive(&random::bytes::<32>(), "agent"),
+            server: None,
+            client: Some(tls),
+            mtu_max_bytes: mtu,
+            gso_segments_max: 1,
+            time_source: None,
+        },
+        udp,
+        io: config.common.io,
+    })
+}
+
+/// What is in effect, without secrets.
+fn log_configuration(config: &AgentConfig) {
+    let AgentConfig { common, .. } = config;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        agent_id = config.agent_id,
+        identifiers = config.identifiers,
+        proxy_server_host = config.server_host,
+        proxy_server_port = config.server_port,
+        health = %config.health,
+        admin = %config.admin,
+        sync_interval = ?config.sync_interval,
+        sync_interval_cap = ?config.sync_interval_cap,
+        drain_time = ?config.drain_time,
+        io = driver_word(common.io),
+        mtu_max = common.mtu_max_bytes,
+        server_cas = config.server_roots.len(),
+        "adit agent"
+    );
+    if !common.without_effect.is_empty() {
+        tracing::warn!(flags = common.without_effect.join(" "), "flags that are accepted and have no effect");
+    }
+}
+
+fn readiness(connected: bool) -> Readiness {
+    let connected = if connected { Ok(()) } else { Err("no servers connected".to_owned()) };
+    Readiness {
+        checks: vec![("ping", Ok(())), ("server-connected", connected)],
+        status_not_ready: 503,
+        verbose_failure: true,
+    }
+}
+
+/// Where the server is said to be.
+#[derive(Clone, Debug)]
+struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Server {
+    /// Its addresses now. A literal address needs nobody to be asked.
+    async fn find(&self, resolver: &Resolver) -> Result<ServerTarget, String> {
+        let addresses = match self.host.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => resolver.resolve(&self.host).await?,
+        };
+        let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
+        Ok(ServerTarget { addresses, server_name: self.host.clone() })
+    }
+}
+
+/// Resolves the server's name until it has an address (without one the shard has nothing to try), and again each
+/// time that a connection or an attempt failed: its addresses may have changed.
+async fn keep_finding(
+    server: Server,
+    resolver: Resolver,
+    mut known: Option<ServerTarget>,
+    interval: Duration,
+    asked: Arc<Notify>,
+    posts: mpsc::Sender<Post>,
+) {
+    loop {
+        match known {
+            Some(_) => asked.notified().await,
+            None => tokio::time::sleep(interval).await,
+        }
+        match server.find(&resolver).await {
+            Ok(target) if known.as_ref() != Some(&target) => {
+                tracing::info!(addresses = ?target.addresses, "addresses of the server");
+                known = Some(target.clone());
+                if posts.send(Post::Server(target)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(error, "cannot resolve --proxy-server-host; what was known stays"),
+        }
+    }
+}
+
+/// The agent's part of the control loop.
+struct AgentPart {
+    /// Connections that a server welcomed, by index.
+    ready: BTreeSet<u32>,
+    resolver: Resolver,
+    posts: mpsc::Sender<Post>,
+    /// Asks for the server's name to be resolved again.
+    look_again: Arc<Notify>,
+    draining: bool,
+}
+
+impl Part for AgentPart {
+    fn event(&mut self, shard: ShardId, event: Event, _posts: &mut Vec<Post>) {
+        match event {
+            Event::ServerReady { index, welcome, remote } => {
+                self.ready.insert(index);
+                let (server_id, version) = (welcome.server_id, welcome.version);
+                tracing::info!(index, %remote, server_id, version, "connected to the server");
+            }
+            Event::ServerLost { index, reason, retry_in, was_ready } => {
+                self.ready.remove(&index);
+                let remedy = remedy(Side::Agent, &reason);
+                let what =
+                    if was_ready { "connection to the server lost" } else { "cannot connect to the server" };
+                if self.draining {
+                    tracing::debug!(index, reason, "{what}");
+                } else {
+                    tracing::warn!(index, reason, ?retry_in, remedy, "{what}");
+                    self.look_again.notify_one();
+                }
+            }
+            Event::Resolve { key, name } => self.resolve(shard, key, name),
+            other => tracing::warn!(event = ?other, "an agent's shard says what only a server's says"),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        readiness(!self.ready.is_empty())
+    }
+
+    fn figures(&self) -> Figures<'_> {
+        Figures {
+            role: "agent",
+            dials: None,
+            peers: usize::from(!self.ready.is_empty()),
+            connections: self.ready.len(),
+            refused: 0,
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+    }
+}
+
+impl AgentPart {
+    /// Answers a shard's question, beside the loop.
+    fn resolve(&self, shard: ShardId, key: ResolveKey, name: String) {
+        let (resolver, posts) = (self.resolver.clone(), self.posts.clone());
+        tokio::spawn(async move {
+            let result = resolver.resolve(&name).await;
+            // The loop has ended: then nobody waits for the answer.
+            let _ = posts.send(Post::To(shard, Command::Resolved { key, result })).await;
+        });
+    }
+}

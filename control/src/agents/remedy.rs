@@ -1,0 +1,85 @@
+//! From the reason that a connection ended to what the operator can do about it. The reasons are texts of QUIC and
+//! TLS (rustls's certificate errors, RFC 8446 alerts); one that is not known here has no remedy, and is shown as is.
+
+/// Who reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The server's operator, about an agent.
+    Server,
+    /// The agent's operator, about the server.
+    Agent,
+}
+
+/// (words of which any must occur, remedy at the server, remedy at the agent).
+const TABLE: &[(&[&str], &str, &str)] = &[
+    (
+        &["not valid for name", "NotValidForName"],
+        "the agent asked for another name: its --proxy-server-host must be among the names in --cluster-cert",
+        "the server's certificate does not carry the name in --proxy-server-host: add it to the certificate, or use \
+         a name that it carries",
+    ),
+    (
+        &["expired", "Expired"],
+        "renew the agent's certificate (or --cluster-cert, if the agent is the one that refuses), and check both clocks",
+        "renew the server's certificate (or --agent-cert, if the server is the one that refuses), and check both clocks",
+    ),
+    (
+        &["not valid yet", "NotValidYet"],
+        "check the clocks of this machine and of the agent's",
+        "check the clocks of this machine and of the server's",
+    ),
+    (
+        &["UnknownIssuer", "UnknownCA", "unknown issuer", "unknown CA", "BadSignature", "BadCertificate"],
+        "the agent's certificate was signed by a CA that is not in --cluster-ca-cert, or the agent's --ca-cert does \
+         not hold the CA of --cluster-cert",
+        "the server's certificate was signed by a CA that is not in --ca-cert, or the server's --cluster-ca-cert does \
+         not hold the CA of --agent-cert",
+    ),
+    (
+        &["CertificateRequired", "certificate required", "NoCertificatesPresented", "no certificates"],
+        "start the agent with --agent-cert and --agent-key",
+        "give --agent-cert and --agent-key",
+    ),
+    (
+        &["InvalidPurpose", "UnsupportedCertificate"],
+        "the agent's certificate needs clientAuth, the server's serverAuth as extended key usage",
+        "the agent's certificate needs clientAuth, the server's serverAuth as extended key usage",
+    ),
+    (
+        &["NoApplicationProtocol", "application protocol"],
+        "whoever connected speaks no adit/1: an old agent, or something else",
+        "whoever answers at --proxy-server-host speaks no adit/1: check host and port",
+    ),
+    (
+        &["timed out", "no answer", "unreachable", "refused"],
+        "if it does not come back: check that the agent runs and that UDP reaches this server's --agent-port",
+        "check that the server runs and that UDP to --proxy-server-port passes every firewall and load balancer",
+    ),
+];
+
+/// What to do about `reason`, if anything is known.
+pub(crate) fn remedy(side: Side, reason: &str) -> Option<&'static str> {
+    let (_, server, agent) =
+        TABLE.iter().find(|(words, ..)| words.iter().any(|word| reason.contains(word)))?;
+    Some(match side {
+        Side::Server => server,
+        Side::Agent => agent,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_have_remedies() {
+        let expired = "invalid peer certificate: certificate expired: verification time 5 (UNIX), but not valid after 4";
+        assert!(remedy(Side::Server, expired).unwrap().contains("renew the agent's certificate"));
+        let name = "invalid peer certificate: certificate not valid for name \"a.b\"; certificate is only valid for x";
+        assert!(remedy(Side::Agent, name).unwrap().contains("--proxy-server-host"));
+        let ca =
+            "aborted by peer: the cryptographic handshake failed: error 48: received fatal alert: UnknownCA";
+        assert!(remedy(Side::Agent, ca).unwrap().contains("--cluster-ca-cert"));
+        assert_eq!(remedy(Side::Agent, "closed by peer: draining"), None);
+    }
+}

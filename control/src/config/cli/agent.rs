@@ -1,0 +1,148 @@
+//! `adit agent`: proxy-agent's flags.
+
+use clap::Args;
+
+use super::super::values::GoDuration;
+use super::server::{LEASES, Later, OFF, PROFILES};
+use super::{IoFlags, KlogFlags, LogFlags};
+
+/// The flags of `adit agent`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AgentFlags {
+    /// Certificate shown to the server (PEM chain)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) agent_cert: String,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) agent_key: String,
+    /// CA that signed the server's certificate (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) ca_cert: String,
+    /// Address or name of the server (or of the load balancer before it)
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub(crate) proxy_server_host: String,
+    /// Its UDP port
+    #[arg(long, value_name = "PORT", default_value_t = 8091)]
+    pub(crate) proxy_server_port: i64,
+    /// Unique name of this agent; unset: random
+    #[arg(long, value_name = "ID", env = "PROXY_AGENT_ID", default_value = "")]
+    pub(crate) agent_id: String,
+    /// What this agent stands for: ipv4=…&ipv6=…&host=…&cidr=…&default-route=true
+    #[arg(long, value_name = "QUERY", default_value = "")]
+    pub(crate) agent_identifiers: String,
+    /// First pause after a failed attempt to connect
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    pub(crate) sync_interval: GoDuration,
+    /// Longest pause between attempts
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) sync_interval_cap: GoDuration,
+    /// Accepted, without effect: QUIC notices a dead connection by itself
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) probe_interval: Option<GoDuration>,
+    /// Address for health; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    pub(crate) health_server_host: String,
+    /// HTTP port for /healthz, /readyz, /livez and metrics
+    #[arg(long, value_name = "PORT", default_value_t = 8093)]
+    pub(crate) health_server_port: i64,
+    /// Address for metrics; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) admin_bind_address: String,
+    /// HTTP port for metrics
+    #[arg(long, value_name = "PORT", default_value_t = 8094)]
+    pub(crate) admin_server_port: i64,
+    /// For gRPC legs, which this version has not; may not lengthen QUIC's own liveness
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) keepalive_time: GoDuration,
+    /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) graceful_shutdown_timeout: Option<GoDuration>,
+    /// Accepted, without effect: tunnels have flow control of their own
+    #[arg(long, value_name = "N")]
+    pub(crate) xfr_channel_size: Option<i64>,
+    /// Accepted, without effect: there is no such queue
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(crate) warn_on_channel_limit: Option<String>,
+    /// What Konnectivity has and this version has not.
+    #[command(flatten)]
+    pub(crate) later: LaterAgentFlags,
+    /// The data plane's flags.
+    #[command(flatten)]
+    pub(crate) io: IoFlags,
+    /// The log's flags.
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+    /// klog's flags.
+    #[command(flatten)]
+    pub(crate) klog: KlogFlags,
+}
+
+/// Flags that are refused unless they ask for nothing.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Not in this version (refused)")]
+pub(crate) struct LaterAgentFlags {
+    #[arg(long, hide = true)]
+    alpn_proto: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    enable_profiling: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    enable_contention_profiling: Option<String>,
+    #[arg(long, hide = true)]
+    service_account_token_path: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    sync_forever: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    count_server_leases: Option<String>,
+    #[arg(long, hide = true)]
+    lease_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    lease_label_selector: Option<String>,
+    #[arg(long, hide = true)]
+    lease_label: Option<String>,
+    #[arg(long, hide = true)]
+    server_count_source: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig: Option<String>,
+    #[arg(long, hide = true)]
+    kube_api_content_type: Option<String>,
+}
+
+const TOKENS: &str = "token authentication is not in this version: use --agent-cert and --agent-key, and leave this \
+                      flag out";
+const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
+
+impl LaterAgentFlags {
+    /// Every flag, for validation.
+    pub(crate) fn all(&self) -> Vec<Later<'_>> {
+        let label: &[&str] = &["k8s-app=konnectivity-server"];
+        vec![
+            (
+                "--alpn-proto",
+                self.alpn_proto.as_deref(),
+                &[""],
+                "the server is spoken to as adit/1 alone in this version: leave this flag out",
+            ),
+            ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
+            ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
+            ("--service-account-token-path", self.service_account_token_path.as_deref(), &[""], TOKENS),
+            (
+                "--sync-forever",
+                self.sync_forever.as_deref(),
+                OFF,
+                "several servers behind one name are not in this version: leave this flag out",
+            ),
+            ("--count-server-leases", self.count_server_leases.as_deref(), OFF, LEASES),
+            ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),
+            ("--lease-label-selector", self.lease_label_selector.as_deref(), label, LEASES),
+            ("--lease-label", self.lease_label.as_deref(), label, LEASES),
+            ("--server-count-source", self.server_count_source.as_deref(), &["", "default"], LEASES),
+            ("--kubeconfig", self.kubeconfig.as_deref(), &[""], KUBERNETES),
+            (
+                "--kube-api-content-type",
+                self.kube_api_content_type.as_deref(),
+                &["application/vnd.kubernetes.protobuf"],
+                KUBERNETES,
+            ),
+        ]
+    }
+}

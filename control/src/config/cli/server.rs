@@ -1,0 +1,188 @@
+//! `adit server`: proxy-server's flags.
+
+use clap::Args;
+
+use super::super::values::{GoDuration, go_bool};
+use super::{IoFlags, KlogFlags, LogFlags};
+
+/// The flags of `adit server`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerFlags {
+    /// Certificate shown to agents (PEM chain)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) cluster_cert: String,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) cluster_key: String,
+    /// CA that signed the agents' certificates (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) cluster_ca_cert: String,
+    /// What frontends speak: http-connect
+    #[arg(long, default_value = "")]
+    pub(crate) mode: String,
+    /// Unix socket that kube-apiserver connects to
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(crate) uds_name: String,
+    /// Replace a socket file that nobody answers on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
+    pub(crate) delete_existing_uds_file: bool,
+    /// TCP port for frontends; only 0 in this version
+    #[arg(long, value_name = "PORT")]
+    pub(crate) server_port: Option<i64>,
+    /// UDP port for agents; 0: any free port
+    #[arg(long, value_name = "PORT", default_value_t = 8091)]
+    pub(crate) agent_port: i64,
+    /// Address for agents; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    pub(crate) agent_bind_address: String,
+    /// HTTP port for metrics
+    #[arg(long, value_name = "PORT", default_value_t = 8095)]
+    pub(crate) admin_port: i64,
+    /// Address for it; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) admin_bind_address: String,
+    /// HTTP port for /healthz, /readyz, /livez and metrics
+    #[arg(long, value_name = "PORT", default_value_t = 8092)]
+    pub(crate) health_port: i64,
+    /// Address for it; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    pub(crate) health_bind_address: String,
+    /// Unique name of this server; unset: random
+    #[arg(long, value_name = "ID", env = "PROXY_SERVER_ID", default_value = "")]
+    pub(crate) server_id: String,
+    /// Servers that agents should hold connections to
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) server_count: i64,
+    /// How an agent is chosen: default (any live agent)
+    #[arg(long, value_name = "LIST", default_value = "default")]
+    pub(crate) proxy_strategies: String,
+    /// For gRPC legs, which this version has not; may not lengthen QUIC's own liveness
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) keepalive_time: GoDuration,
+    /// For gRPC frontends, which this version has not
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) frontend_keepalive_time: GoDuration,
+    /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) graceful_shutdown_timeout: Option<GoDuration>,
+    /// How long an agent's answer to a dial is waited for; unset or 0: 30s
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) backend_dial_timeout: GoDuration,
+    /// Accepted, without effect: tunnels have flow control of their own
+    #[arg(long, value_name = "N")]
+    pub(crate) xfr_channel_size: Option<i64>,
+    /// Deprecated by Konnectivity, without effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(crate) warn_on_channel_limit: Option<String>,
+    /// Accepted, without effect: tunnels have flow control of their own
+    #[arg(long, hide = true)]
+    pub(crate) frontend_write_channel_size: Option<i64>,
+    /// What Konnectivity has and this version has not.
+    #[command(flatten)]
+    pub(crate) later: LaterServerFlags,
+    /// The data plane's flags.
+    #[command(flatten)]
+    pub(crate) io: IoFlags,
+    /// The log's flags.
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+    /// klog's flags.
+    #[command(flatten)]
+    pub(crate) klog: KlogFlags,
+}
+
+/// Flags that are refused unless they ask for nothing.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Not in this version (refused)")]
+pub(crate) struct LaterServerFlags {
+    #[arg(long, hide = true)]
+    server_cert: Option<String>,
+    #[arg(long, hide = true)]
+    server_key: Option<String>,
+    #[arg(long, hide = true)]
+    server_ca_cert: Option<String>,
+    #[arg(long, hide = true)]
+    server_bind_address: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    enable_profiling: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    enable_contention_profiling: Option<String>,
+    #[arg(long, hide = true)]
+    agent_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    agent_service_account: Option<String>,
+    #[arg(long, hide = true)]
+    authentication_audience: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig_qps: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig_burst: Option<String>,
+    #[arg(long, hide = true)]
+    kube_api_content_type: Option<String>,
+    #[arg(long, hide = true)]
+    cipher_suites: Option<String>,
+    #[arg(long, hide = true)]
+    tls_min_version: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    enable_lease_controller: Option<String>,
+    #[arg(long, hide = true)]
+    lease_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    lease_label: Option<String>,
+}
+
+/// A flag of [`LaterServerFlags`] (or of the agent's): its name, what was given, which values ask for nothing, and
+/// what to say to any other.
+pub(crate) type Later<'a> = (&'static str, Option<&'a str>, &'static [&'static str], &'static str);
+
+/// Spellings of a boolean flag that is off.
+pub(super) const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
+const TCP: &str = "frontends over TCP are not in this version: use --uds-name and leave this flag out";
+const TOKENS: &str = "token authentication is not in this version: give agents certificates and the CA that signed \
+                      them as --cluster-ca-cert, and leave this flag out";
+const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
+/// What to say about leases.
+pub(super) const LEASES: &str = "leases are not in this version: leave this flag out";
+/// What to say about profiles.
+pub(super) const PROFILES: &str = "profiles are not in this version: leave this flag out";
+const TLS13: &str =
+    "agents are spoken to in TLS 1.3 alone, whose cipher suites are fixed: leave this flag out";
+
+impl LaterServerFlags {
+    /// Every flag, for validation.
+    pub(crate) fn all(&self) -> Vec<Later<'_>> {
+        vec![
+            ("--server-cert", self.server_cert.as_deref(), &[""], TCP),
+            ("--server-key", self.server_key.as_deref(), &[""], TCP),
+            ("--server-ca-cert", self.server_ca_cert.as_deref(), &[""], TCP),
+            ("--server-bind-address", self.server_bind_address.as_deref(), &[""], TCP),
+            ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
+            ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
+            ("--agent-namespace", self.agent_namespace.as_deref(), &[""], TOKENS),
+            ("--agent-service-account", self.agent_service_account.as_deref(), &[""], TOKENS),
+            ("--authentication-audience", self.authentication_audience.as_deref(), &[""], TOKENS),
+            ("--kubeconfig", self.kubeconfig.as_deref(), &[""], KUBERNETES),
+            ("--kubeconfig-qps", self.kubeconfig_qps.as_deref(), &["0"], KUBERNETES),
+            ("--kubeconfig-burst", self.kubeconfig_burst.as_deref(), &["0"], KUBERNETES),
+            (
+                "--kube-api-content-type",
+                self.kube_api_content_type.as_deref(),
+                &["application/vnd.kubernetes.protobuf"],
+                KUBERNETES,
+            ),
+            ("--cipher-suites", self.cipher_suites.as_deref(), &[""], TLS13),
+            (
+                "--tls-min-version",
+                self.tls_min_version.as_deref(),
+                &["", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"],
+                "write VersionTLS12 or VersionTLS13",
+            ),
+            ("--enable-lease-controller", self.enable_lease_controller.as_deref(), OFF, LEASES),
+            ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),
+            ("--lease-label", self.lease_label.as_deref(), &["k8s-app=konnectivity-server"], LEASES),
+        ]
+    }
+}

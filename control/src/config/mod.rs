@@ -1,0 +1,154 @@
+//! From flags to validated configuration: what is wrong is found before anything is opened.
+//!
+//! [`cli`] holds the flags as they are written (Konnectivity's names and defaults, pflag's spelling); [`validate`]
+//! turns them into [`ServerConfig`] and [`AgentConfig`], whose existence proves that they were checked. Nothing here
+//! binds a port or starts a thread.
+
+pub(crate) mod cli;
+pub(crate) mod validate;
+pub(crate) mod values;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_dataplane::route::Strategy;
+use adit_io::DriverChoice;
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// How long both ends drain when `--graceful-shutdown-timeout` is not given.
+pub(crate) const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Where to listen: an address flag as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BindHost {
+    /// The flag is empty: every address of both families.
+    All,
+    /// A literal address.
+    Ip(IpAddr),
+    /// A host name, resolved when binding.
+    Name(String),
+}
+
+impl BindHost {
+    /// Reads a bind-address flag. Brackets around an IPv6 address are taken off.
+    pub(crate) fn parse(text: &str) -> Self {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        match bare.parse() {
+            Ok(ip) => Self::Ip(ip),
+            Err(_) if bare.is_empty() => Self::All,
+            Err(_) => Self::Name(bare.to_owned()),
+        }
+    }
+}
+
+/// A host and a port to listen on; port 0 is any free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bind {
+    /// Which addresses.
+    pub(crate) host: BindHost,
+    /// Which port.
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            BindHost::All => write!(f, "*:{}", self.port),
+            BindHost::Ip(ip) => write!(f, "{}", SocketAddr::new(*ip, self.port)),
+            BindHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+/// A certificate chain, leaf first, with its private key. Prints nothing of the key.
+pub(crate) struct Identity {
+    /// The chain, leaf first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// The leaf's key.
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// adit's own settings, equal for server and agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Common {
+    /// `--io`.
+    pub(crate) io: DriverChoice,
+    /// `--mtu-max`: bytes of UDP payload.
+    pub(crate) mtu_max_bytes: Option<u16>,
+    /// Flags that were given, are accepted for compatibility, and do nothing.
+    pub(crate) without_effect: Vec<&'static str>,
+    /// Drain at once when standard input ends.
+    pub(crate) until_stdin_closes: bool,
+}
+
+/// What `adit server` runs with.
+#[derive(Debug)]
+pub(crate) struct ServerConfig {
+    /// Shared settings.
+    pub(crate) common: Common,
+    /// `--cluster-cert`, `--cluster-key`.
+    pub(crate) identity: Identity,
+    /// `--cluster-ca-cert`: who may sign agents.
+    pub(crate) agent_roots: Arc<RootCertStore>,
+    /// `--uds-name`.
+    pub(crate) uds_path: PathBuf,
+    /// `--delete-existing-uds-file`.
+    pub(crate) delete_existing_uds_file: bool,
+    /// `--agent-bind-address`, `--agent-port` (UDP).
+    pub(crate) agent: Bind,
+    /// `--admin-bind-address`, `--admin-port`.
+    pub(crate) admin: Bind,
+    /// `--health-bind-address`, `--health-port`.
+    pub(crate) health: Bind,
+    /// `--server-id`, `PROXY_SERVER_ID`, or a random UUID.
+    pub(crate) server_id: String,
+    /// Whether the id outlives the process: then it names the keys derived from the cluster key.
+    pub(crate) server_id_given: bool,
+    /// `--proxy-strategies`.
+    pub(crate) strategies: Vec<Strategy>,
+    /// `--server-count`.
+    pub(crate) server_count: u32,
+    /// How long to drain after a signal.
+    pub(crate) drain_time: Duration,
+    /// Every CONNECT is answered within this time: 30 s, or `--backend-dial-timeout` where that is shorter.
+    pub(crate) answer_time: Duration,
+}
+
+/// What `adit agent` runs with.
+#[derive(Debug)]
+pub(crate) struct AgentConfig {
+    /// Shared settings.
+    pub(crate) common: Common,
+    /// `--agent-cert`, `--agent-key`.
+    pub(crate) identity: Identity,
+    /// `--ca-cert`: who may sign servers.
+    pub(crate) server_roots: Arc<RootCertStore>,
+    /// `--proxy-server-host`: an address or a name. The server's certificate must carry it.
+    pub(crate) server_host: String,
+    /// `--proxy-server-port` (UDP).
+    pub(crate) server_port: u16,
+    /// `--agent-id`, `PROXY_AGENT_ID`, or a random UUID.
+    pub(crate) agent_id: String,
+    /// `--agent-identifiers`, checked.
+    pub(crate) identifiers: String,
+    /// `--sync-interval`: first pause after a failed attempt.
+    pub(crate) sync_interval: Duration,
+    /// `--sync-interval-cap`: longest pause.
+    pub(crate) sync_interval_cap: Duration,
+    /// `--health-server-host`, `--health-server-port`.
+    pub(crate) health: Bind,
+    /// `--admin-bind-address`, `--admin-server-port`.
+    pub(crate) admin: Bind,
+    /// How long to drain after a signal.
+    pub(crate) drain_time: Duration,
+}

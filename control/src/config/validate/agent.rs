@@ -1,0 +1,85 @@
+//! [`AgentFlags`] to [`AgentConfig`].
+
+use adit_dataplane::route::Identifiers;
+
+use super::files::{self, Usage};
+use super::{Problems, common, drain_time, id};
+use crate::config::cli::AgentFlags;
+use crate::config::{AgentConfig, Bind, BindHost};
+
+/// Checks the agent's flags and reads the files that they name.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> {
+    let mut problems = Problems::default();
+    problems.refuse_later(&flags.later.all());
+    if flags.proxy_server_host.is_empty() {
+        problems.add("--proxy-server-host", "name the server's address or host name");
+    }
+    let server_port = problems.port("--proxy-server-port", flags.proxy_server_port);
+    if server_port == 0 && flags.proxy_server_port == 0 {
+        problems.add("--proxy-server-port", "write the server's UDP port, 1 to 65535");
+    }
+    let health = Bind {
+        host: BindHost::parse(&flags.health_server_host),
+        port: problems.port("--health-server-port", flags.health_server_port),
+    };
+    let admin = Bind {
+        host: BindHost::parse(&flags.admin_bind_address),
+        port: problems.port("--admin-server-port", flags.admin_server_port),
+    };
+    if flags.xfr_channel_size.is_some_and(|size| size <= 0) {
+        problems.add("--xfr-channel-size", "write a number above 0");
+    }
+    if flags.sync_interval > flags.sync_interval_cap {
+        problems.add(
+            "--sync-interval",
+            format_args!("{} is above --sync-interval-cap {}", flags.sync_interval, flags.sync_interval_cap),
+        );
+    }
+    if flags.sync_interval.0.is_zero() {
+        problems
+            .add("--sync-interval", "write a time above 0: attempts without a pause would flood the server");
+    }
+    if let Err(error) = Identifiers::parse_strict(&flags.agent_identifiers) {
+        problems.add("--agent-identifiers", format_args!("{:?}: {error}", flags.agent_identifiers));
+    }
+    let (agent_id, _) = id(&mut problems, "--agent-id", &flags.agent_id);
+    let identity = problems.take(files::identity(
+        ("--agent-cert", &flags.agent_cert),
+        ("--agent-key", &flags.agent_key),
+        Usage::Client,
+    ));
+    let server_roots = if flags.ca_cert.is_empty() {
+        problems.add("--ca-cert", "name the CA that signed the server's certificate");
+        None
+    } else {
+        problems.take(files::roots("--ca-cert", &flags.ca_cert))
+    };
+    let (Some(identity), Some(server_roots), true) = (identity, server_roots, problems.is_empty()) else {
+        return Err(problems);
+    };
+    Ok(AgentConfig {
+        common: common(
+            &flags.io,
+            &flags.klog,
+            &[
+                ("--xfr-channel-size", flags.xfr_channel_size.is_some()),
+                ("--warn-on-channel-limit", flags.warn_on_channel_limit.is_some()),
+                ("--probe-interval", flags.probe_interval.is_some()),
+            ],
+        ),
+        identity,
+        server_roots,
+        server_host: flags.proxy_server_host.trim_matches(['[', ']']).to_owned(),
+        server_port,
+        agent_id,
+        identifiers: flags.agent_identifiers.clone(),
+        sync_interval: flags.sync_interval.0,
+        sync_interval_cap: flags.sync_interval_cap.0,
+        health,
+        admin,
+        drain_time: drain_time(flags.graceful_shutdown_timeout),
+    })
+}

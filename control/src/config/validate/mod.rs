@@ -1,0 +1,92 @@
+//! Flags to configuration. Every problem is found, not just the first, and each names its flag and the remedy.
+
+mod agent;
+pub(crate) mod files;
+mod server;
+
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use agent::agent_config;
+pub(crate) use server::server_config;
+
+use super::cli::{IoFlags, KlogFlags};
+use super::values::GoDuration;
+use super::{Common, DRAIN_TIME_DEFAULT};
+
+/// What is wrong with a command line: one line each, never empty when returned as an error.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Problems(Vec<String>);
+
+impl Problems {
+    /// Notes a problem with `flag`.
+    pub(crate) fn add(&mut self, flag: &str, text: impl fmt::Display) {
+        self.0.push(format!("{flag}: {text}"));
+    }
+
+    /// Notes a problem whose text names its flags itself.
+    pub(crate) fn add_text(&mut self, text: String) {
+        self.0.push(text);
+    }
+
+    /// The value, or the problem noted.
+    pub(crate) fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|text| self.add_text(text)).ok()
+    }
+
+    /// A port flag: 0 to 65535.
+    pub(crate) fn port(&mut self, flag: &str, value: i64) -> u16 {
+        u16::try_from(value).unwrap_or_else(|_| {
+            self.add(flag, format_args!("{value} is no port: write 1 to 65535, or 0 for any free one"));
+            0
+        })
+    }
+
+    /// Flags of Konnectivity that are not implemented: refused unless they ask for nothing.
+    pub(crate) fn refuse_later(&mut self, flags: &[super::cli::Later<'_>]) {
+        for (flag, given, neutral, text) in flags {
+            if let Some(value) = given
+                && !neutral.contains(value)
+            {
+                self.add(flag, text);
+            }
+        }
+    }
+
+    /// Whether nothing was noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// The settings that server and agent share.
+fn common(io: &IoFlags, klog: &KlogFlags, given: &[(&'static str, bool)]) -> Common {
+    let mut without_effect = klog.without_effect();
+    without_effect.extend(given.iter().filter_map(|&(name, given)| given.then_some(name)));
+    Common { io: io.io, mtu_max_bytes: io.mtu_max, without_effect, until_stdin_closes: io.until_stdin_closes }
+}
+
+/// `--graceful-shutdown-timeout`: unset is our default; 0 and 1ns both mean at once.
+fn drain_time(flag: Option<GoDuration>) -> Duration {
+    flag.map_or(
+        DRAIN_TIME_DEFAULT,
+        |GoDuration(time)| if time.as_nanos() <= 1 { Duration::ZERO } else { time },
+    )
+}
+
+/// An id given by flag or environment, or a random one. Ids end up in logs and metrics: no control characters.
+fn id(problems: &mut Problems, flag: &str, given: &str) -> (String, bool) {
+    if given.is_empty() {
+        return (crate::random::uuid(), false);
+    }
+    if given.len() > 253 || given.chars().any(char::is_control) {
+        problems.add(flag, "write at most 253 characters, none of them a control character");
+    }
+    (given.to_owned(), true)
+}

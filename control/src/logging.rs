@@ -1,0 +1,55 @@
+//! Logs: `tracing` events on standard error, as text for people or as JSON, one line each.
+//!
+//! Names that peers choose (agent ids, reasons) are escaped by the formatter; secrets are never given to it.
+
+use std::io::IsTerminal as _;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::config::cli::{LogFlags, LogFormat, LogLevel};
+
+/// The level that flags ask for: `--log-level`, else klog's `--v`, else info.
+pub(crate) fn level(flags: &LogFlags, klog_v: Option<i32>) -> LevelFilter {
+    match (flags.log_level, klog_v) {
+        (Some(LogLevel::Error), _) => LevelFilter::ERROR,
+        (Some(LogLevel::Warn), _) => LevelFilter::WARN,
+        (Some(LogLevel::Info), _) | (None, None | Some(..=4)) => LevelFilter::INFO,
+        (Some(LogLevel::Debug), _) | (None, Some(5..=7)) => LevelFilter::DEBUG,
+        (Some(LogLevel::Trace), _) | (None, Some(8..)) => LevelFilter::TRACE,
+    }
+}
+
+/// Starts logging for the whole process. Later calls change nothing.
+pub(crate) fn start(flags: &LogFlags, klog_v: Option<i32>) {
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level(flags, klog_v))
+        .with_span_events(FmtSpan::NONE)
+        .with_target(false);
+    let _ = match flags.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_follows_the_flags() {
+        let flags = |log_level| LogFlags { log_format: LogFormat::Text, log_level };
+        let table = [
+            (None, None, LevelFilter::INFO),
+            (None, Some(4), LevelFilter::INFO),
+            (None, Some(5), LevelFilter::DEBUG),
+            (None, Some(9), LevelFilter::TRACE),
+            (None, Some(-1), LevelFilter::INFO),
+            (Some(LogLevel::Warn), Some(9), LevelFilter::WARN),
+        ];
+        for (explicit, v, want) in table {
+            assert_eq!(level(&flags(explicit), v), want, "{explicit:?} {v:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `adit server`: opens what it listens on, starts the shards, and decides about agents.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use adit_dataplane::config::{Role, ServerRole};
+use adit_dataplane::port::{Command, ConnectionKey, DialOutcome, Event, ListenerKind, ShardId, Verdict};
+use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
+use adit_dataplane::wire::{Hello, Welcome};
+use adit_io::net::OwnedSocket;
+
+use crate::admin::Readiness;
+use crate::agents::registry::Registry;
+use crate::agents::remedy::{Side, remedy};
+use crate::config::ServerConfig;
+use crate::config::cli::driver_word;
+use crate::metrics::{Dials, outcome_word};
+use crate::shards::ShardPlan;
+use crate::shutdown::Signals;
+use crate::supervise::{Figures, Part, Post, Supervisor, listening};
+use crate::unix::{self, SocketFile};
+use crate::{random, udp};
+
+/// Shards of a server. Connection IDs, routes and metrics carry a shard already; more than one waits for the socket
+/// hand-over between them.
+const SHARDS: u8 = 1;
+
+/// Runs until a signal.
+///
+/// # Errors
+/// The text to show.
+pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
+    let signals = Signals::listen().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    log_configuration(&config);
+    let welcome = Welcome {
+        server_id: config.server_id.clone(),
+        instance_id: random::bytes::<16>().to_vec(),
+        server_count: config.server_count,
+        shards: u32::from(SHARDS),
+        features: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut part = ServerPart { registry: Registry::default(), dials: Dials::default(), welcome, file: None };
+    let mut supervisor =
+        Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
+            .await?;
+    let (socket, address) = udp::bind_for_agents(&config.agent).await?;
+    listening("agents", address);
+    supervisor.start_shard(plan(&config, socket, address)?).await?;
+    let (listener, file) = unix::listen(&config.uds_path, config.delete_existing_uds_file)?;
+    part.file = Some(file);
+    supervisor.post(Post::To(
+        ShardId(0),
+        Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::HttpConnectUnix },
+    ));
+    tracing::info!(what = "frontends", path = %config.uds_path.display(), "listening");
+    let result =
+        supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await;
+    part.drain();
+    result
+}
+
+/// The one shard's parts.
+fn plan(config: &ServerConfig, udp: OwnedSocket, address: SocketAddr) -> Result<ShardPlan, String> {
+    let tls = tls::server_config(
+        config.identity.chain.clone(),
+        config.identity.key.clone_key(),
+        Some((*config.agent_roots).clone()),
+    )
+    .map_err(|error| format!("--cluster-cert, --cluster-key: {error}"))?;
+    // Keys must be the same after a restart, so that a restarted server's resets are believed.
+    let name = if config.server_id_given {
+        config.server_id.clone()
+    } else {
+        format!("{}:{}", host_name().unwrap_or_default(), address.port())
+    };
+    let mtu = udp::server_mtu(address.ip(), config.common.mtu_max_bytes);
+    tracing::info!(bytes = mtu, "largest UDP payload");
+    Ok(ShardPlan {
+        role: Role::Server(ServerRole {
+            strategies: config.strategies.clone(),
+            answer_time: config.answer_time,
+        }),
+        quic: QuicConfig {
+            shard: 0,
+            shards: SHARDS,
+            generation: 0,
+            seed: random::bytes(),
+            keys: ClusterKeys::derive(config.identity.key.secret_der(), &name),
+            server: Some(tls),
+            client: None,
+            mtu_max_bytes: mtu,
+            gso_segments_max: 1,
+            time_source: None,
+        },
+        udp,
+        io: config.common.io,
+    })
+}
+
+/// This machine's name, as uname(2) has it.
+fn host_name() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned())
+}
+
+/// What is in effect, without secrets.
+fn log_configuration(config: &ServerConfig) {
+    let ServerConfig { common, .. } = config;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        server_id = config.server_id,
+        server_count = config.server_count,
+        uds_name = %config.uds_path.display(),
+        agent = %config.agent,
+        health = %config.health,
+        admin = %config.admin,
+        strategies = ?config.strategies,
+        answer_time = ?config.answer_time,
+        drain_time = ?config.drain_time,
+        io = driver_word(common.io),
+        mtu_max = common.mtu_max_bytes,
+        agent_cas = config.agent_roots.len(),
+        "adit server"
+    );
+    if !common.without_effect.is_empty() {
+        tracing::warn!(flags = common.without_effect.join(" "), "flags that are accepted and have no effect");
+    }
+}
+
+/// The server's part of the control loop.
+struct ServerPart {
+    registry: Registry,
+    dials: Dials,
+    welcome: Welcome,
+    /// The frontend's socket file, while it is there.
+    file: Option<SocketFile>,
+}
+
+impl Part for ServerPart {
+    fn event(&mut self, shard: ShardId, event: Event, posts: &mut Vec<Post>) {
+        match event {
+            Event::AgentPresented { connection, hello, certificates, remote } => {
+                let verdict = self.presented(connection, &hello, !certificates.is_empty(), remote);
+                let accepted = matches!(verdict, Verdict::Accept(_));
+                posts.push(Post::To(shard, Command::Verdict { connection, verdict }));
+                if accepted {
+                    posts.push(Post::Routes(self.registry.routes()));
+                }
+            }
+            Event::AgentGone { connection, reason } => self.gone(connection, &reason, posts),
+            Event::DialFinished { outcome, duration, target, error, .. } => {
+                self.dials.record(outcome, duration);
+                let (outcome_word, ms) = (outcome_word(outcome), duration.as_millis());
+                if matches!(outcome, DialOutcome::Established | DialOutcome::FrontendClose) {
+                    tracing::debug!(target, outcome = outcome_word, ms, "dial");
+                } else {
+                    tracing::info!(target, outcome = outcome_word, ms, error, "dial failed");
+                }
+            }
+            other => tracing::warn!(event = ?other, "a server's shard says what only an agent's says"),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let agents = match self.registry.agents() {
+            0 => Err("no connection to any proxy agent".to_owned()),
+            _ => Ok(()),
+        };
+        let listening = if self.file.is_some() { Ok(()) } else { Err("not listening".to_owned()) };
+        Readiness {
+            checks: vec![("ping", Ok(())), ("listening", listening), ("agents", agents)],
+            status_not_ready: 500,
+            verbose_failure: false,
+        }
+    }
+
+    fn figures(&self) -> Figures<'_> {
+        Figures {
+            role: "server",
+            dials: Some(&self.dials),
+            peers: self.registry.agents(),
+            connections: self.registry.connections(),
+            refused: self.registry.refused(),
+        }
+    }
+
+    fn drain(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.remove();
+        }
+    }
+}
+
+impl ServerPart {
+    fn presented(
+        &mut self,
+        connection: ConnectionKey,
+        hello: &Hello,
+        authenticated: bool,
+        remote: SocketAddr,
+    ) -> Verdict {
+        let verdict =
+            self.registry.present(connection, hello, authenticated, remote, Instant::now(), &self.welcome);
+        let (agent_id, version) = (hello.agent_id.as_str(), hello.version.as_str());
+        match &verdict {
+            Verdict::Accept(_) if self.registry.connections_of(agent_id) == 1 => {
+                tracing::info!(agent_id, %remote, version, identifiers = hello.identifiers, "agent connected");
+            }
+            Verdict::Accept(_) => {
+                let connections = self.registry.connections_of(agent_id);
+                tracing::debug!(agent_id, %remote, connections, "agent's further connection");
+            }
+            Verdict::Refuse(reason) => {
+                let remedy = remedy(Side::Server, reason);
+                tracing::warn!(agent_id, %remote, version, reason, remedy, "agent refused");
+            }
+        }
+        verdict
+    }
+
+    fn gone(&mut self, connection: ConnectionKey, reason: &str, posts: &mut Vec<Post>) {
+        let remedy = remedy(Side::Server, reason);
+        let Some(gone) = self.registry.gone(connection, Instant::now()) else {
+            // A refused one was logged when it was refused.
+            tracing::debug!(reason, remedy, "an agent's connection ended before it was accepted");
+            return;
+        };
+        posts.push(Post::Routes(self.registry.routes()));
+        let (agent_id, remote, lasted) = (&*gone.agent_id, gone.remote, gone.lasted);
+        if gone.left == 0 {
+            tracing::info!(agent_id, %remote, ?lasted, reason, remedy, "agent gone");
+        } else {
+            tracing::debug!(agent_id, %remote, ?lasted, reason, left = gone.left, "agent's connection gone");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The shards' threads: one each, its driver made on it, its end noticed whatever the cause.
+//!
+//! Control keeps one [`ShardThread`] for each and speaks to it through the mailbox alone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_dataplane::config::{Role, ShardConfig};
+use adit_dataplane::limits::PROCESS_BUDGET_BYTES;
+use adit_dataplane::port::{Command, Event, ShardId};
+use adit_dataplane::quic::QuicConfig;
+use adit_dataplane::shard::Shard;
+use adit_dataplane::shard::mailbox::{self, Full, ShardHandle};
+use adit_io::net::OwnedSocket;
+use adit_io::{Driver as _, DriverChoice, DriverConfig, ResourceLimits, Wake};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::metrics::DriverChosen;
+
+/// Wakes the control loop; handed to every shard.
+#[derive(Debug, Default)]
+pub(crate) struct ControlWake(Notify);
+
+impl ControlWake {
+    /// Waits until a shard said something.
+    pub(crate) async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl Wake for ControlWake {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// A shard's thread ended.
+#[derive(Debug)]
+pub(crate) struct ShardExit {
+    /// Which.
+    pub(crate) shard: ShardId,
+    /// `Ok` after it drained; else what went wrong.
+    pub(crate) result: Result<(), String>,
+}
+
+/// Control's view of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardThread {
+    /// Which.
+    pub(crate) id: ShardId,
+    /// What it runs on.
+    pub(crate) driver: DriverChosen,
+    handle: ShardHandle<OwnedSocket>,
+    /// What the mailbox had no room for. Bounded by the shard's own questions; routes replace older routes.
+    outbox: VecDeque<Command<OwnedSocket>>,
+}
+
+/// What a shard is made of, apart from its number.
+#[derive(Debug)]
+pub(crate) struct ShardPlan {
+    /// Server or agent.
+    pub(crate) role: Role,
+    /// Its QUIC endpoint; names its number.
+    pub(crate) quic: QuicConfig,
+    /// Its UDP socket, bound.
+    pub(crate) udp: OwnedSocket,
+    /// `--io`.
+    pub(crate) io: DriverChoice,
+}
+
+impl ShardThread {
+    /// Starts a shard and waits until its driver runs.
+    ///
+    /// # Errors
+    /// The text to show: no thread, or no driver and what to do about it.
+    pub(crate) async fn start(
+        plan: ShardPlan,
+        control: Arc<ControlWake>,
+        exits: mpsc::UnboundedSender<ShardExit>,
+    ) -> Result<Self, String> {
+        let id = ShardId(plan.quic.shard);
+        let (started, wait) = oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("adit-shard-{}", id.0))
+            .spawn(move || {
+                let mut exit = ExitGuard { shard: id, result: Err("it panicked".to_owned()), exits };
+                exit.result = run(plan, control, started);
+            })
+            .map_err(|error| format!("cannot start the thread of shard {}: {error}", id.0))?;
+        let (handle, driver) = wait
+            .await
+            .map_err(|_| format!("shard {} ended while it started", id.0))
+            .and_then(|started| started)?;
+        Ok(Self { id, driver, handle, outbox: VecDeque::new() })
+    }
+
+    /// Tells the shard something: now, or as soon as its mailbox has room.
+    pub(crate) fn send(&mut self, command: Command<OwnedSocket>) {
+        if matches!(command, Command::Routes(_)) {
+            self.outbox.retain(|waiting| !matches!(waiting, Command::Routes(_)));
+        }
+        self.outbox.push_back(command);
+        self.flush();
+    }
+
+    /// Tries again what the mailbox had no room for.
+    pub(crate) fn flush(&mut self) {
+        while let Some(command) = self.outbox.pop_front() {
+            if let Err(Full(command)) = self.handle.send(command) {
+                self.outbox.push_front(command);
+                return;
+            }
+        }
+    }
+
+    /// Whether something waits for room.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// What the shard said, oldest first.
+    pub(crate) fn try_recv(&self) -> Option<Event> {
+        self.handle.try_recv()
+    }
+}
+
+/// Reports the thread's end, also when it panics (in release builds a panic ends the process itself).
+struct ExitGuard {
+    shard: ShardId,
+    result: Result<(), String>,
+    exits: mpsc::UnboundedSender<ShardExit>,
+}
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        // The loop may have ended first: then nobody needs to know.
+        let _ = self.exits.send(ShardExit { shard: self.shard, result });
+    }
+}
+
+type Started = oneshot::Sender<Result<(ShardHandle<OwnedSocket>, DriverChosen), String>>;
+
+/// The thread: makes the driver and the shard, tells control, takes turns until the shard has drained.
+fn run(plan: ShardPlan, control: Arc<ControlWake>, started: Started) -> Result<(), String> {
+    let config = DriverConfig::sized_for(ResourceLimits::current());
+    let selected = match select(plan.io, &config) {
+        Ok(selected) => selected,
+        Err(error) => {
+            // Whoever starts the shard tells the operator.
+            let _ = started.send(Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    let chosen = DriverChosen {
+        name: selected.driver.capabilities().kind.as_str(),
+        fallback: selected.fallback.map_or_else(String::new, |why| why.to_string()),
+    };
+    let driver = selected.driver;
+    let (handle, mailbox) = mailbox::pair(driver.waker(), control);
+    let shards = usize::from(plan.quic.shards);
+    let config = ShardConfig {
+        id: ShardId(plan.quic.shard),
+        role: plan.role,
+        quic: plan.quic,
+        seed: crate::random::bytes(),
+        zero_copy: true,
+        budget_bytes: PROCESS_BUDGET_BYTES / shards,
+    };
+    let mut shard = match Shard::new(config, driver, mailbox, plan.udp) {
+        Ok(shard) => shard,
+        Err(error) => {
+            let _ = started.send(Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    if started.send(Ok((handle, chosen))).is_err() {
+        return Ok(());
+    }
+    shard.run().map_err(|error| format!("its driver broke: {error}"))
+}
+
+/// A driver and, with `--io auto`, why it is not io_uring.
+struct Selected {
+    driver: adit_io::uring::UringDriver,
+    fallback: Option<adit_io::StartError>,
+}
+
+/// Until the epoll driver and its fallback land, io_uring is the one there is.
+fn select(choice: DriverChoice, config: &DriverConfig) -> Result<Selected, adit_io::StartError> {
+    if choice == DriverChoice::Epoll {
+        return Err(adit_io::StartError {
+            kind: adit_io::DriverKind::Epoll,
+            cause: "it is not in this build".to_owned(),
+            remedy: "use --io uring".to_owned(),
+        });
+    }
+    Ok(Selected { driver: adit_io::uring::UringDriver::new(config)?, fallback: None })
+}
