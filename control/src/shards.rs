@@ -76,7 +76,7 @@ impl ShardThread {
     pub(crate) async fn start(
         plan: ShardPlan,
         control: Arc<ControlWake>,
-        exits: mpsc::UnboundedSender<ShardExit>,
+        exits: mpsc::Sender<ShardExit>,
     ) -> Result<Self, String> {
         let id = ShardId(plan.quic.shard);
         let (started, wait) = oneshot::channel();
@@ -128,14 +128,14 @@ impl ShardThread {
 struct ExitGuard {
     shard: ShardId,
     result: Result<(), String>,
-    exits: mpsc::UnboundedSender<ShardExit>,
+    exits: mpsc::Sender<ShardExit>,
 }
 
 impl Drop for ExitGuard {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        // The loop may have ended first: then nobody needs to know.
-        let _ = self.exits.send(ShardExit { shard: self.shard, result });
+        // There is room for every shard's end. The loop may have ended first: then nobody needs to know.
+        let _ = self.exits.try_send(ShardExit { shard: self.shard, result });
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_dataplane::limits::SHARDS_MAX;
 use adit_dataplane::port::{Command, Event, ServerTarget, ShardId, ShardReport};
 use adit_dataplane::route::RouteTable;
 use adit_io::net::OwnedSocket;
@@ -69,8 +70,8 @@ pub(crate) struct Figures<'a> {
 pub(crate) struct Supervisor {
     shards: Vec<ShardThread>,
     wake: Arc<ControlWake>,
-    exits: mpsc::UnboundedReceiver<ShardExit>,
-    exits_sender: mpsc::UnboundedSender<ShardExit>,
+    exits: mpsc::Receiver<ShardExit>,
+    exits_sender: mpsc::Sender<ShardExit>,
     posts: mpsc::Receiver<Post>,
     posts_sender: mpsc::Sender<Post>,
     scrapes: mpsc::Receiver<MetricsRequest>,
@@ -100,7 +101,7 @@ impl Supervisor {
     ) -> Result<Self, String> {
         let (readiness, watch_readiness) = watch::channel(first);
         let (scrapes_sender, scrapes) = metrics_channel();
-        let (exits_sender, exits) = mpsc::unbounded_channel();
+        let (exits_sender, exits) = mpsc::channel(SHARDS_MAX);
         let (posts_sender, posts) = mpsc::channel(POSTS_MAX);
         let sources = Sources { readiness: watch_readiness, metrics: scrapes_sender };
         let mut listeners = Vec::new();

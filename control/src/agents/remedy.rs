@@ -20,8 +20,8 @@ const TABLE: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["expired", "Expired"],
-        "renew the agent's certificate (or --cluster-cert, if the agent is the one that refuses), and check both clocks",
-        "renew the server's certificate (or --agent-cert, if the server is the one that refuses), and check both clocks",
+        "renew the agent's certificate (or --cluster-cert, if it is the agent that refuses), and check both clocks",
+        "renew the server's certificate (or --agent-cert, if it is the server that refuses), and check both clocks",
     ),
     (
         &["not valid yet", "NotValidYet"],
@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn certificates_have_remedies() {
-        let expired = "invalid peer certificate: certificate expired: verification time 5 (UNIX), but not valid after 4";
+        let expired =
+            "invalid peer certificate: certificate expired: verification time 5, but not valid after 4";
         assert!(remedy(Side::Server, expired).unwrap().contains("renew the agent's certificate"));
         let name = "invalid peer certificate: certificate not valid for name \"a.b\"; certificate is only valid for x";
         assert!(remedy(Side::Agent, name).unwrap().contains("--proxy-server-host"));

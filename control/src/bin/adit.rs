@@ -1,5 +1,7 @@
 //! The `adit` program. Everything it does is in the library; this picks the allocator and hands over the command line.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]

@@ -165,7 +165,8 @@ impl Cluster {
     pub(crate) fn picture(&self) -> String {
         let pid = |name: &str| self.processes.iter().find(|p| p.name == name).map_or(0, |p| p.pid);
         format!(
-            "\n  this process ──CONNECT, Unix socket──▶ server {} ◀══QUIC, mutual TLS══ agents {}, {} ──TCP──▶ target {}\n",
+            "\n  this process ──CONNECT, Unix socket──▶ server {} ◀══QUIC, mutual TLS══ agents {}, {} \
+             ──TCP──▶ target {}\n",
             pid("server"),
             pid("agent-a"),
             pid("agent-b"),

@@ -131,7 +131,8 @@ impl fmt::Display for Transfer {
         let gigabytes = self.bytes as f64 / 1e9;
         write!(
             f,
-            "{gigabytes:.3} GB in {:.2} s: {:.0} MB/s; CPU-s/GB: server {:.2} + agents {:.2} = {:.2}; {:.1} datagrams a send",
+            "{gigabytes:.3} GB in {:.2} s: {:.0} MB/s; CPU-s/GB: server {:.2} + agents {:.2} = {:.2}; \
+             {:.1} datagrams a send",
             self.seconds,
             self.bytes_per_second / 1e6,
             self.server_cpu_seconds_per_gb,

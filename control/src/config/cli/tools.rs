@@ -11,13 +11,16 @@ use super::{IoFlags, LogFlags};
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemoFlags {
     /// MiB to move each way in the bulk transfer
-    #[arg(long, value_name = "MIB", default_value_t = 954, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    #[arg(long, value_name = "MIB", default_value_t = 954,
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) bulk_mib: u64,
     /// HTTPS requests to make
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) requests: u32,
     /// Dials to time
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) dials: u32,
     /// Leave everything up until Ctrl-C and print commands that work against it
     #[arg(long)]
