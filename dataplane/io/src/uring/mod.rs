@@ -36,6 +36,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
@@ -106,6 +107,10 @@ pub struct UringDriver {
     stopping: bool,
 }
 
+/// How often, at each size, a start waits for locked memory before it makes do with less, and how long.
+const MEMORY_WAITS_MAX: u32 = 3;
+const MEMORY_WAIT: Duration = Duration::from_millis(20);
+
 /// Index into [`UringDriver::provided`].
 const DATAGRAM_GROUP: usize = 2;
 
@@ -124,9 +129,17 @@ impl UringDriver {
     /// [`StartError`] with the cause and the remedy when the kernel, a seccomp filter or a limit is in the way.
     pub fn new(config: &DriverConfig) -> Result<Self, StartError> {
         let mut config = config.clamped();
+        let mut waits = 0;
         loop {
             match Self::attempt(&config) {
+                // The kernel gives a closed ring's memory back in the background: a trial ring, or that of an
+                // ended shard, may still be charged.
+                Err(refusal) if refusal.is_memory() && waits < MEMORY_WAITS_MAX => {
+                    waits += 1;
+                    thread::sleep(MEMORY_WAIT);
+                }
                 Err(refusal) if refusal.is_memory() && config.ops_max > DriverConfig::OPS_FLOOR => {
+                    waits = 0;
                     config.ops_max /= 2;
                     config = config.clamped();
                 }
