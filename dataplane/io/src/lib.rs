@@ -45,4 +45,4 @@ pub use driver::{
 };
 pub use error::{OpError, Refusal, Refused, StartError};
 pub use op::{Completion, DatagramOp, Datagrams, Ecn, Op, Outcome, PeerAddr, Shots, SlotSize, Transmit};
-pub use select::{DriverConfig, ResourceLimits};
+pub use select::{DriverConfig, ResourceLimits, Selected, select};

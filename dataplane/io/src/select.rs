@@ -3,6 +3,10 @@
 //! Deliberately not in here: the drivers themselves, and anything that remembers a choice.
 
 use crate::buf::SLOTS_MAX;
+use crate::driver::{DriverChoice, DriverKind};
+use crate::epoll::EpollDriver;
+use crate::error::StartError;
+use crate::uring;
 
 /// What the process may use, as far as the drivers care: getrlimit(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,40 @@ impl DriverConfig {
             + self.large_slots.next_power_of_two()
             + self.datagram_slots.next_power_of_two();
         (self.submission_entries() * 68 + (self.completion_entries() + slots) * 16) as u64
+    }
+}
+
+/// The driver that was chosen.
+#[derive(Debug)]
+pub struct Selected {
+    /// [`DriverKind::Uring`] or [`DriverKind::Epoll`].
+    pub kind: DriverKind,
+    /// Why it is not io_uring although that was tried ([`DriverChoice::Auto`] only): for the log and a metric.
+    pub fallback: Option<StartError>,
+}
+
+/// Chooses a driver by trying (R8): sets one up as a shard would, with the same sizes, and takes it down again. May
+/// be called from any thread; the driver that will run is made by its own shard's thread.
+///
+/// # Errors
+/// [`StartError`] when an explicitly chosen driver cannot start. [`DriverChoice::Auto`] fails only if neither can.
+pub fn select(choice: DriverChoice, config: &DriverConfig) -> Result<Selected, StartError> {
+    match choice {
+        DriverChoice::Uring => {
+            uring::probe(config)?;
+            Ok(Selected { kind: DriverKind::Uring, fallback: None })
+        }
+        DriverChoice::Epoll => {
+            EpollDriver::new(&config.probe_sized())?;
+            Ok(Selected { kind: DriverKind::Epoll, fallback: None })
+        }
+        DriverChoice::Auto => match uring::probe(config) {
+            Ok(()) => Ok(Selected { kind: DriverKind::Uring, fallback: None }),
+            Err(refusal) => {
+                EpollDriver::new(&config.probe_sized())?;
+                Ok(Selected { kind: DriverKind::Epoll, fallback: Some(refusal) })
+            }
+        },
     }
 }
 

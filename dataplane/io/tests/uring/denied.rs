@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use adit_io::uring::{UringDriver, probe};
-use adit_io::{DriverConfig, DriverKind};
+use adit_io::{DriverChoice, DriverConfig, DriverKind, select};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::SMALL;
@@ -56,4 +56,29 @@ fn locked_memory_that_never_suffices_ends_the_search_for_a_size() {
         UringDriver::new(&config).unwrap_err()
     });
     assert!(error.cause.contains("RLIMIT_MEMLOCK"), "{error}");
+}
+
+#[test]
+fn r8_auto_falls_back_and_says_why_and_an_explicit_choice_fails() {
+    let (auto, explicit, epoll) = without(&[libc::SYS_io_uring_setup], libc::EPERM, || {
+        let selected = |choice| select(choice, &SMALL);
+        (selected(DriverChoice::Auto), selected(DriverChoice::Uring), selected(DriverChoice::Epoll))
+    });
+    let auto = auto.expect("epoll is always there");
+    assert_eq!(auto.kind, DriverKind::Epoll);
+    let reason = auto.fallback.expect("a reason").to_string();
+    assert!(reason.contains("seccomp"), "{reason}");
+    assert_eq!(explicit.unwrap_err().kind, DriverKind::Uring);
+    let epoll = epoll.expect("epoll is always there");
+    assert_eq!(epoll.kind, DriverKind::Epoll);
+    assert!(epoll.fallback.is_none(), "it was asked for");
+}
+
+#[test]
+fn r8_auto_takes_io_uring_where_it_works() {
+    for choice in [DriverChoice::Auto, DriverChoice::Uring] {
+        let selected = select(choice, &SMALL).unwrap();
+        assert_eq!(selected.kind, DriverKind::Uring);
+        assert!(selected.fallback.is_none());
+    }
 }
