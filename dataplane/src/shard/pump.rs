@@ -171,7 +171,8 @@ impl<D: DatagramDriver> Shard<D> {
     fn look_for_reader(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(socket) = tunnel.socket else { return };
-        if !tunnel.readable && !tunnel.egress.has_held() {
+        // The end of the stream alone is held back as well: it may have come together with the answer.
+        if !tunnel.readable && !tunnel.egress.has_held() && !tunnel.egress.has_stream_ended() {
             return;
         }
         if !tunnel.unix || self.driver.unsent_bytes(socket) == 0 {
