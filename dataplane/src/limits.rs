@@ -138,6 +138,12 @@ pub const STOPPED_READER_BYTES: usize = STREAM_WINDOW_BYTES as usize + EGRESS_BA
 /// Most shards of a process: connection IDs carry the shard in five bits.
 pub const SHARDS_MAX: usize = 32;
 
+/// Datagrams that the QUIC endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that
+/// wait to be sent; more are dropped.
+pub const RESPONSES_MAX: usize = 256;
+/// Datagrams of other shards that wait to be forwarded to them; more are dropped, as the network might.
+pub const STRAYS_MAX: usize = 1024;
+
 // ---- Path MTU ------------------------------------------------------------------------------------------------
 
 /// UDP payload that every path must carry (RFC 9000 section 14).

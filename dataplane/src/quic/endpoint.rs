@@ -15,12 +15,6 @@ use super::event::ConnId;
 use super::liveness::Liveness;
 use crate::limits;
 
-/// Datagrams that the endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that wait
-/// to be sent; more are dropped.
-pub const RESPONSES_MAX: usize = 256;
-/// Datagrams of other shards that wait to be forwarded to them; more are dropped, as the network might.
-pub const STRAYS_MAX: usize = 1024;
-
 /// A datagram that the endpoint sends without a connection: Retry, Version Negotiation, a stateless reset, a refusal.
 #[derive(Debug)]
 pub(super) struct Response {
@@ -38,7 +32,7 @@ pub struct EndpointCounts {
     pub copied: u64,
     /// Short headers that another shard owns, kept for [`Quic::poll_stray`].
     pub strays: u64,
-    /// Strays dropped because nobody collected [`STRAYS_MAX`] earlier ones.
+    /// Strays dropped because nobody collected [`limits::STRAYS_MAX`] earlier ones.
     pub strays_dropped: u64,
     /// Handshakes accepted.
     pub accepted: u64,
@@ -46,13 +40,13 @@ pub struct EndpointCounts {
     pub retried: u64,
     /// Clients refused because too many handshakes or connections are open.
     pub refused: u64,
-    /// Clients ignored because [`RESPONSES_MAX`] responses wait already.
+    /// Clients ignored because [`limits::RESPONSES_MAX`] responses wait already.
     pub ignored: u64,
     /// First packets that could not become a connection.
     pub rejected: u64,
     /// Responses of the endpoint queued: Retry, refusal, version negotiation, stateless reset.
     pub responses: u64,
-    /// Responses dropped because [`RESPONSES_MAX`] wait already.
+    /// Responses dropped because [`limits::RESPONSES_MAX`] wait already.
     pub responses_dropped: u64,
 }
 
@@ -137,7 +131,7 @@ impl Quic {
     }
 
     fn keep_stray(&mut self, stray: Datagrams) {
-        if self.strays.len() >= STRAYS_MAX {
+        if self.strays.len() >= limits::STRAYS_MAX {
             self.counts.strays_dropped += 1;
             return;
         }
@@ -150,7 +144,7 @@ impl Quic {
         let (peer, local_ip) = (incoming.remote_address(), incoming.local_ip());
         let full = self.half_open >= limits::HANDSHAKES_MAX || self.table.len() >= limits::CONNECTIONS_MAX;
         let prove = self.half_open >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated();
-        if (full || prove) && self.responses.len() >= RESPONSES_MAX {
+        if (full || prove) && self.responses.len() >= limits::RESPONSES_MAX {
             self.counts.ignored += 1;
             self.endpoint.ignore(incoming);
             return;
@@ -222,7 +216,7 @@ impl Quic {
 }
 
 fn push_response(responses: &mut VecDeque<Response>, counts: &mut EndpointCounts, response: Response) {
-    if responses.len() >= RESPONSES_MAX {
+    if responses.len() >= limits::RESPONSES_MAX {
         counts.responses_dropped += 1;
     } else {
         counts.responses += 1;

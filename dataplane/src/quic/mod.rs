@@ -59,7 +59,7 @@ use rand_chacha::ChaCha20Rng;
 
 pub use cid::{CONNECTION_ID_BYTES, GENERATION_MAX, owner, short_header_owner};
 pub use config::{QuicConfig, QuicConfigError};
-pub use endpoint::{EndpointCounts, RESPONSES_MAX, STRAYS_MAX};
+pub use endpoint::EndpointCounts;
 pub use event::{ConnId, ConnectError, Gone, Path, QuicEvent, ReadState, Side, StreamId, WriteState};
 pub use keys::ClusterKeys;
 pub use lost::{Fault, LostKind, LostReason};

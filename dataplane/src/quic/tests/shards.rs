@@ -5,7 +5,8 @@ use bytes::BytesMut;
 
 use super::pki::{self, Authority, SERVER_NAME};
 use super::world::{SECOND, World, addr, config};
-use crate::quic::{Quic, QuicConfig, QuicEvent, STRAYS_MAX, owner};
+use crate::limits;
+use crate::quic::{Quic, QuicConfig, QuicEvent, owner};
 
 fn short_header(first_of_id: u8) -> BytesMut {
     let mut datagram = BytesMut::from(&[0x40, first_of_id][..]);
@@ -63,18 +64,18 @@ fn a_train_is_split_by_owner() {
 fn strays_that_nobody_collects_are_bounded() {
     let mut quic = Quic::new(&server(0, 2)).unwrap();
     let now = std::time::Instant::now();
-    for _ in 0..STRAYS_MAX + 5 {
+    for _ in 0..limits::STRAYS_MAX + 5 {
         quic.handle_datagrams(now, from(9, short_header(1), 62));
     }
     assert_eq!(quic.endpoint_counts().strays_dropped, 5);
-    assert_eq!(std::iter::from_fn(|| quic.poll_stray()).count(), STRAYS_MAX);
+    assert_eq!(std::iter::from_fn(|| quic.poll_stray()).count(), limits::STRAYS_MAX);
 }
 
 #[test]
 fn resets_that_nobody_sends_are_bounded() {
     let mut quic = Quic::new(&server(0, 1)).unwrap();
     let mut now = std::time::Instant::now();
-    for _ in 0..2 * crate::quic::RESPONSES_MAX {
+    for _ in 0..2 * limits::RESPONSES_MAX {
         now += super::world::MS;
         quic.handle_datagrams(now, from(9, short_header(0), 62));
     }
@@ -82,8 +83,8 @@ fn resets_that_nobody_sends_are_bounded() {
     while quic.poll_transmit(now, Vec::new()).is_ok() {
         sent += 1;
     }
-    assert_eq!(sent, crate::quic::RESPONSES_MAX);
-    assert_eq!(quic.endpoint_counts().responses_dropped, crate::quic::RESPONSES_MAX as u64);
+    assert_eq!(sent, limits::RESPONSES_MAX);
+    assert_eq!(quic.endpoint_counts().responses_dropped, limits::RESPONSES_MAX as u64);
 }
 
 /// Everything reaches shard 0 first; what belongs to shard 1 is forwarded. The client asked for shard 1.
