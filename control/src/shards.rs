@@ -11,8 +11,10 @@ use adit_dataplane::port::{Command, Event, ShardId};
 use adit_dataplane::quic::QuicConfig;
 use adit_dataplane::shard::Shard;
 use adit_dataplane::shard::mailbox::{self, Full, ShardHandle};
+use adit_io::epoll::EpollDriver;
 use adit_io::net::OwnedSocket;
-use adit_io::{Driver as _, DriverChoice, DriverConfig, ResourceLimits, Wake};
+use adit_io::uring::UringDriver;
+use adit_io::{DatagramDriver, DriverChoice, DriverConfig, DriverKind, ResourceLimits, Wake};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::metrics::DriverChosen;
@@ -144,19 +146,42 @@ type Started = oneshot::Sender<Result<(ShardHandle<OwnedSocket>, DriverChosen), 
 /// The thread: makes the driver and the shard, tells control, takes turns until the shard has drained.
 fn run(plan: ShardPlan, control: Arc<ControlWake>, started: Started) -> Result<(), String> {
     let config = DriverConfig::sized_for(ResourceLimits::current());
-    let selected = match select(plan.io, &config) {
-        Ok(selected) => selected,
-        Err(error) => {
-            // Whoever starts the shard tells the operator.
-            let _ = started.send(Err(error.to_string()));
-            return Ok(());
-        }
-    };
-    let chosen = DriverChosen {
-        name: selected.driver.capabilities().kind.as_str(),
-        fallback: selected.fallback.map_or_else(String::new, |why| why.to_string()),
-    };
-    let driver = selected.driver;
+    let selected = adit_io::select(plan.io, &config).and_then(|selected| match selected.kind {
+        DriverKind::Uring => match UringDriver::new(&config) {
+            Ok(driver) => Ok((Some(driver), None)),
+            // What the trial found may be gone again: locked memory is shared with others.
+            Err(why) if plan.io == DriverChoice::Auto => Ok((None, Some(why))),
+            Err(why) => Err(why),
+        },
+        _ => Ok((None, selected.fallback)),
+    });
+    match selected {
+        Ok((Some(driver), _)) => run_on(driver, String::new(), plan, control, started),
+        Ok((None, fallback)) => match EpollDriver::new(&config) {
+            Ok(driver) => {
+                let fallback = fallback.map_or_else(String::new, |why| why.to_string());
+                run_on(driver, fallback, plan, control, started)
+            }
+            Err(error) => refuse(started, &error),
+        },
+        Err(error) => refuse(started, &error),
+    }
+}
+
+/// Whoever starts the shard tells the operator.
+fn refuse(started: Started, error: &dyn std::error::Error) -> Result<(), String> {
+    let _ = started.send(Err(error.to_string()));
+    Ok(())
+}
+
+fn run_on<D: DatagramDriver<Socket = OwnedSocket>>(
+    driver: D,
+    fallback: String,
+    plan: ShardPlan,
+    control: Arc<ControlWake>,
+    started: Started,
+) -> Result<(), String> {
+    let chosen = DriverChosen { name: driver.capabilities().kind.as_str(), fallback };
     let (handle, mailbox) = mailbox::pair(driver.waker(), control);
     let shards = usize::from(plan.quic.shards);
     let config = ShardConfig {
@@ -169,31 +194,10 @@ fn run(plan: ShardPlan, control: Arc<ControlWake>, started: Started) -> Result<(
     };
     let mut shard = match Shard::new(config, driver, mailbox, plan.udp) {
         Ok(shard) => shard,
-        Err(error) => {
-            let _ = started.send(Err(error.to_string()));
-            return Ok(());
-        }
+        Err(error) => return refuse(started, &error),
     };
     if started.send(Ok((handle, chosen))).is_err() {
         return Ok(());
     }
     shard.run().map_err(|error| format!("its driver broke: {error}"))
-}
-
-/// A driver and, with `--io auto`, why it is not io_uring.
-struct Selected {
-    driver: adit_io::uring::UringDriver,
-    fallback: Option<adit_io::StartError>,
-}
-
-/// Until the epoll driver and its fallback land, io_uring is the one there is.
-fn select(choice: DriverChoice, config: &DriverConfig) -> Result<Selected, adit_io::StartError> {
-    if choice == DriverChoice::Epoll {
-        return Err(adit_io::StartError {
-            kind: adit_io::DriverKind::Epoll,
-            cause: "it is not in this build".to_owned(),
-            remedy: "use --io uring".to_owned(),
-        });
-    }
-    Ok(Selected { driver: adit_io::uring::UringDriver::new(config)?, fallback: None })
 }
