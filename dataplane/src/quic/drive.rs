@@ -56,9 +56,9 @@ impl Quic {
                 reason = Some(LostReason::from_error(&error));
             }
         }
-        let reason =
-            reason.expect("quinn-proto gives a reason for every end but a local close, which marks it lost");
-        self.lose(id, reason);
+        // quinn-proto gives a reason for every end but one, besides our own close: a handshake that has used up its
+        // keys (RFC 9001 section 6.6), which it closes by itself.
+        self.lose(id, reason.unwrap_or_else(LostReason::keys_used_up));
     }
 
     fn lose(&mut self, id: ConnId, reason: LostReason) {

@@ -85,6 +85,10 @@ impl LostReason {
         Self::new(LostKind::HandshakeTimeout, Fault::Network, true, text)
     }
 
+    pub(super) fn keys_used_up() -> Self {
+        Self::new(LostKind::Protocol, Fault::Local, true, "the handshake has used up its keys")
+    }
+
     pub(super) fn from_error(error: &ConnectionError) -> Self {
         match error {
             ConnectionError::VersionMismatch => Self::new(
