@@ -78,6 +78,12 @@ impl UringDriver {
         flight
     }
 
+    /// Whether an operation must not be submitted again: it, its socket or the driver is to end.
+    pub(super) fn is_ending(&mut self, key: FlightKey) -> bool {
+        let flight = self.flights.get_mut(key);
+        flight.cancelled || self.stopping || self.sockets.is_closing(flight.socket)
+    }
+
     /// Delivers an outcome; the final one ends the operation.
     pub(super) fn finish_or_go_on(&mut self, kind: OpKind, key: FlightKey, more: bool, outcome: Outcome) {
         let token = if more { self.flights.get_mut(key).token } else { self.end_flight(key).token };
@@ -178,7 +184,13 @@ impl UringDriver {
                 if result < 0 { Err(error_of(result)) } else { Ok(BytesMut::new()) }
             }
         };
-        self.counters.no_buffers += u64::from(received == Err(OpError::NoBuffers));
+        if received == Err(OpError::NoBuffers) {
+            // Not yet, if only the ring was empty. An operation that is to end gets its end all the same.
+            if self.provided[group_of(slot)].refill() && !self.is_ending(key) {
+                return self.arm_recv(key);
+            }
+            self.counters.no_buffers += 1;
+        }
         if let Some(socket) = self.sockets.get_even_closing_mut(socket) {
             socket.drained = result > 0 && !cqueue::sock_nonempty(entry.flags());
         }
@@ -192,9 +204,10 @@ impl UringDriver {
         }
         let more = cqueue::more(flags);
         let closing = self.sockets.is_closing(socket);
+        let ending = self.is_ending(key);
         let Work::Send { zero_copy, .. } = &mut self.flights.get_mut(key).work else { return };
         let kind = if *zero_copy == ZeroCopy::No { OpKind::Send } else { OpKind::SendZeroCopy };
-        if *zero_copy == ZeroCopy::Asked && refuses_zero_copy(result) && !closing && !self.stopping {
+        if *zero_copy == ZeroCopy::Asked && refuses_zero_copy(result) && !ending {
             self.zero_copy = false;
             *zero_copy = if more { ZeroCopy::SendAgain } else { ZeroCopy::No };
             if !more {
@@ -207,11 +220,7 @@ impl UringDriver {
         }
         let sent = if result < 0 { Err(send_error_of(result)) } else { Ok(count_of(result)) };
         self.counters.stream_bytes_sent += sent.unwrap_or(0) as u64;
-        let shutdown = self.sockets.get_even_closing_mut(socket).and_then(|socket| {
-            socket.sends -= 1;
-            socket.notifications += u32::from(more);
-            if socket.sends == 0 { socket.shutdown } else { None }
-        });
+        let shutdown = self.end_of_sending(socket, more);
         if more {
             let token = self.flights.get_mut(key).token;
             let outcome = Outcome::Sent { result: sent, data: None };
@@ -219,6 +228,18 @@ impl UringDriver {
         } else {
             self.end_send(kind, key, |data| Outcome::Sent { result: sent, data: Some(data) });
         }
+        self.resume_shutdown(shutdown, closing);
+    }
+
+    /// A send has its result, and maybe a notification to come. The shutdown that waited for it, if any.
+    fn end_of_sending(&mut self, socket: SocketId, notification: bool) -> Option<FlightKey> {
+        let socket = self.sockets.get_even_closing_mut(socket)?;
+        socket.sends -= 1;
+        socket.notifications += u32::from(notification);
+        if socket.sends == 0 { socket.shutdown } else { None }
+    }
+
+    fn resume_shutdown(&mut self, shutdown: Option<FlightKey>, closing: bool) {
         match shutdown {
             Some(shutdown) if closing => self.abandon_shutdown(shutdown),
             Some(shutdown) => self.finish_shutdown(shutdown),
@@ -229,12 +250,16 @@ impl UringDriver {
     /// The kernel no longer reads the bytes of a zero-copy send.
     fn complete_send_notification(&mut self, key: FlightKey, socket: SocketId, result: i32) {
         self.note_usage(result);
+        let ending = self.is_ending(key);
         let Work::Send { zero_copy, .. } = &mut self.flights.get_mut(key).work else { return };
         if *zero_copy == ZeroCopy::SendAgain {
             *zero_copy = ZeroCopy::No;
-            if self.sockets.is_closing(socket) || self.stopping {
+            if ending {
+                let closing = self.sockets.is_closing(socket);
+                let shutdown = self.end_of_sending(socket, false);
                 let result = Err(OpError::Cancelled);
                 self.end_send(OpKind::Send, key, |data| Outcome::Sent { result, data: Some(data) });
+                self.resume_shutdown(shutdown, closing);
             } else {
                 self.push_send(key);
             }
@@ -264,7 +289,7 @@ impl UringDriver {
 
     fn complete_watch(&mut self, key: FlightKey, socket: SocketId, entry: &cqueue::Entry) {
         let more = cqueue::more(entry.flags());
-        let ending = self.stopping || self.sockets.is_closing(socket);
+        let ending = self.is_ending(key);
         let Work::Watch { half_closed, gone } = &mut self.flights.get_mut(key).work else { return };
         let result = match entry.result() {
             _ if *gone && !more => Ok(()),

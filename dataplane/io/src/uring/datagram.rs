@@ -76,7 +76,7 @@ impl UringDriver {
         }
         match op {
             DatagramOp::Recv { .. } => {
-                let key = self.flights.insert(Flight { token, socket, work: Work::RecvDatagrams });
+                let key = self.flights.insert(Flight::new(token, socket, Work::RecvDatagrams));
                 if let Some(entry) = self.sockets.get_mut(socket) {
                     entry.receive = Some(key);
                 }
@@ -100,7 +100,7 @@ impl UringDriver {
         let message = self.trains.pop().unwrap_or_else(|| Stable::new(DatagramMessage::new()));
         let zero_copy = if transmit.zero_copy && self.zero_copy { ZeroCopy::Asked } else { ZeroCopy::No };
         let work = Work::SendDatagrams { transmit, message, zero_copy, repeated: false };
-        let key = self.flights.insert(Flight { token, socket, work });
+        let key = self.flights.insert(Flight::new(token, socket, work));
         self.push_train(key);
     }
 
@@ -132,7 +132,7 @@ impl UringDriver {
     ) {
         let more = cqueue::more(entry.flags());
         let result = entry.result();
-        let ending = self.stopping || self.sockets.is_closing(socket);
+        let ending = self.is_ending(key);
         let received = match (cqueue::buffer_select(entry.flags()), result) {
             (Some(id), 1..) => {
                 let slot = self.provided[DATAGRAM_GROUP].lend(id, count_of(result));
@@ -159,7 +159,13 @@ impl UringDriver {
             }
             return self.end_recv_datagrams(key, socket, Err(OpError::Cancelled));
         };
-        self.counters.no_buffers += u64::from(received == Err(OpError::NoBuffers));
+        if received == Err(OpError::NoBuffers) {
+            // Not yet, if only the ring was empty.
+            if self.provided[DATAGRAM_GROUP].refill() && !ending {
+                return self.arm_recv_datagrams(key, socket);
+            }
+            self.counters.no_buffers += 1;
+        }
         if more {
             let outcome = Outcome::Datagrams(received);
             return self.finish_or_go_on(OpKind::RecvDatagramsMultishot, key, true, outcome);
@@ -194,10 +200,10 @@ impl UringDriver {
     ) {
         let (result, flags) = (entry.result(), entry.flags());
         if cqueue::notif(flags) {
-            return self.complete_train_notification(key, socket, result);
+            return self.complete_train_notification(key, result);
         }
         let more = cqueue::more(flags);
-        let ending = self.stopping || self.sockets.is_closing(socket);
+        let ending = self.is_ending(key);
         if result < 0 {
             self.report_errors(socket);
         }
@@ -235,9 +241,9 @@ impl UringDriver {
         self.end_train(kind, key, |train| Outcome::DatagramsSent { result: sent, transmit: Some(train) });
     }
 
-    fn complete_train_notification(&mut self, key: FlightKey, socket: SocketId, result: i32) {
+    fn complete_train_notification(&mut self, key: FlightKey, result: i32) {
         self.note_usage(result);
-        let ending = self.stopping || self.sockets.is_closing(socket);
+        let ending = self.is_ending(key);
         let Work::SendDatagrams { zero_copy, .. } = &mut self.flights.get_mut(key).work else { return };
         if *zero_copy != ZeroCopy::SendAgain {
             return self.end_train(OpKind::SendDatagramsZeroCopy, key, |transmit| {

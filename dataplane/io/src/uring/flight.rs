@@ -68,6 +68,15 @@ pub(super) struct Flight {
     pub(super) token: Token,
     pub(super) socket: SocketId,
     pub(super) work: Work,
+    /// The caller has asked for its end: it must not be submitted again, which a cancellation on its way to the
+    /// kernel would not meet.
+    pub(super) cancelled: bool,
+}
+
+impl Flight {
+    pub(super) const fn new(token: Token, socket: SocketId, work: Work) -> Self {
+        Self { token, socket, work, cancelled: false }
+    }
 }
 
 /// All operations in flight.
@@ -129,7 +138,7 @@ mod tests {
     use super::*;
 
     fn receive(token: u64) -> Flight {
-        Flight { token: Token(token), socket: SocketId::new(0, 0), work: Work::RecvDatagrams }
+        Flight::new(Token(token), SocketId::new(0, 0), Work::RecvDatagrams)
     }
 
     #[test]

@@ -279,7 +279,9 @@ impl Driver for UringDriver {
 
     fn cancel(&mut self, token: Token) {
         let Some(key) = self.flights.by_token(token) else { return };
-        if matches!(self.flights.get_mut(key).work, flight::Work::ShutdownWrite) {
+        let flight = self.flights.get_mut(key);
+        flight.cancelled = true;
+        if matches!(flight.work, flight::Work::ShutdownWrite) {
             // It waits for a send and is not in the ring.
             self.abandon_shutdown(key);
         } else {

@@ -17,9 +17,17 @@ const LOOKS_WHEN_LOW: usize = 1024;
 /// Lent slots looked at in a turn at least, so that what the caller drops in quiet times is noticed.
 const LOOKS_MIN: usize = 16;
 
-/// A slot pool whose free slots are all in the hands of the kernel.
+/// Slots that a ring starts with.
+const TARGET_MIN: usize = 16;
+/// Turns after which a ring that was filled for a burst is filled less again.
+const WINDOW_TURNS: u32 = 256;
+
+/// A slot pool of which some slots are in the hands of the kernel: as many as a few turns have lately used.
 ///
-/// The kernel writes into a slot at any time between [`Self::replenish`] and the completion that names it. It must
+/// The kernel takes slots in turn. Were all of them in the ring, each receive would go to the memory that was used
+/// longest ago, and out of the processor's cache; the pool gives out the one used last.
+///
+/// The kernel writes into a slot at any time between [`Self::fill`] and the completion that names it. It must
 /// therefore not be dropped before the ring has no receive in flight.
 #[derive(Debug)]
 pub(super) struct Provided {
@@ -30,8 +38,13 @@ pub(super) struct Provided {
     tail: u16,
     /// Slots in the kernel's hands.
     inside: usize,
+    /// How many of them there are to be.
+    target: usize,
     /// Slots lent since the last [`Self::replenish`].
     lent: usize,
+    /// The most of [`Self::lent`] in this window, and the turns that are left of it.
+    peak: usize,
+    window_turns: u32,
 }
 
 impl Provided {
@@ -39,7 +52,17 @@ impl Provided {
     pub(super) fn register(ring: &Ring, group: u16, count: usize, slot_bytes: usize) -> io::Result<Self> {
         let entries = Entries::map(count.next_power_of_two())?;
         let pool = SlotPool::new(count, slot_bytes);
-        let mut provided = Self { pool, entries, group, tail: 0, inside: 0, lent: 0 };
+        let mut provided = Self {
+            pool,
+            entries,
+            group,
+            tail: 0,
+            inside: 0,
+            target: TARGET_MIN.min(count),
+            lent: 0,
+            peak: 0,
+            window_turns: WINDOW_TURNS,
+        };
         let address = provided.entries.base.as_ptr() as u64;
         let length = provided.entries.length;
         // SAFETY: the mapping has room for `length` entries and stays until this value is dropped, which is after
@@ -58,23 +81,55 @@ impl Provided {
         self.pool.usage()
     }
 
-    /// Puts slots that the caller has dropped back into the ring. Bounded work; more when few are left.
+    /// Once per turn: notices what the caller has dropped and fills the ring. Bounded work; more when few slots are
+    /// left.
     pub(super) fn replenish(&mut self) {
-        let low = self.inside * 4 < self.pool.usage().total;
+        let low = self.pool.free() == 0 && self.inside * 4 < self.target;
         let looks = if low { LOOKS_WHEN_LOW } else { LOOKS_MIN.max(2 * self.lent) };
-        self.lent = 0;
+        self.adapt();
         self.pool.reclaim(looks);
+        self.fill();
+    }
+
+    /// A receive has found the ring empty. Whether there is a slot for it now; if not, every one is held.
+    pub(super) fn refill(&mut self) -> bool {
+        self.target = (2 * self.target).min(self.pool.usage().total);
         if self.pool.free() == 0 {
-            return;
+            self.pool.reclaim(LOOKS_WHEN_LOW);
         }
+        self.fill();
+        self.inside > 0
+    }
+
+    /// Four turns' worth of slots: at once when they become too few, and after a while when they are too many.
+    fn adapt(&mut self) {
+        let total = self.pool.usage().total;
+        self.peak = self.peak.max(self.lent);
+        if 4 * self.lent > self.target {
+            self.target = (4 * self.lent).min(total);
+        }
+        self.lent = 0;
+        self.window_turns -= 1;
+        if self.window_turns == 0 {
+            self.target = (4 * self.peak).max(TARGET_MIN).min(total);
+            self.peak = 0;
+            self.window_turns = WINDOW_TURNS;
+        }
+    }
+
+    fn fill(&mut self) {
+        let before = self.tail;
         let length = u32::try_from(self.pool.slot_bytes()).expect("a slot is a few pages");
-        while let Some(index) = self.pool.take() {
+        while self.inside < self.target {
+            let Some(index) = self.pool.take() else { break };
             let address = self.pool.writable(index).as_mut_ptr() as u64;
             self.entries.set(self.tail, address, length, index.get());
             self.tail = self.tail.wrapping_add(1);
             self.inside += 1;
         }
-        self.entries.publish(self.tail);
+        if self.tail != before {
+            self.entries.publish(self.tail);
+        }
     }
 
     /// A receive has filled the slot with this id: a completion named it, so the kernel has given it up. (The pool

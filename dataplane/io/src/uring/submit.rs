@@ -54,7 +54,7 @@ impl UringDriver {
             Op::ShutdownWrite { .. } => self.submit_shutdown(socket, token),
             Op::Watch { .. } => {
                 let work = Work::Watch { half_closed: false, gone: false };
-                let key = self.flights.insert(Flight { token, socket, work });
+                let key = self.flights.insert(Flight::new(token, socket, work));
                 self.arm_watch(key, socket);
             }
         }
@@ -80,7 +80,7 @@ impl UringDriver {
 
     fn submit_accept(&mut self, socket: SocketId, token: Token) {
         let work = Work::Accept { ended_by: None };
-        let key = self.flights.insert(Flight { token, socket, work });
+        let key = self.flights.insert(Flight::new(token, socket, work));
         // Without SOCK_NONBLOCK: the driver's sockets are blocking ones.
         let entry = opcode::AcceptMulti::new(self.fd_of(socket)).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: the entry points to nothing.
@@ -104,25 +104,34 @@ impl UringDriver {
         let mut addr = Stable::new(destination(addr));
         let raw = addr.get_mut();
         let (pointer, length) = (raw.as_ptr(), raw.len());
-        let key = self.flights.insert(Flight { token, socket, work: Work::Connect { _addr: addr } });
+        let key = self.flights.insert(Flight::new(token, socket, Work::Connect { _addr: addr }));
         let entry = opcode::Connect::new(self.fd_of(socket), pointer, length).build();
         // SAFETY: the address is in the table.
         unsafe { self.push_flight(OpKind::Connect, key, entry) };
     }
 
     fn submit_recv(&mut self, socket: SocketId, slot: SlotSize, shots: Shots, token: Token) {
-        let (kind, multishot) = match shots {
-            Shots::One => (OpKind::RecvSingle, 0),
-            Shots::Many => (OpKind::RecvMultishot, abi::RECV_MULTISHOT),
+        let kind = match shots {
+            Shots::One => OpKind::RecvSingle,
+            Shots::Many => OpKind::RecvMultishot,
         };
-        let key = self.flights.insert(Flight { token, socket, work: Work::Recv { slot, kind } });
+        let key = self.flights.insert(Flight::new(token, socket, Work::Recv { slot, kind }));
+        self.arm_recv(key);
+    }
+
+    /// Hands a receive in the table to the kernel, for the first time or again.
+    pub(super) fn arm_recv(&mut self, key: FlightKey) {
+        let flight = self.flights.get_mut(key);
+        let socket = flight.socket;
+        let Work::Recv { slot, kind } = flight.work else { unreachable!("only receives are armed") };
         let group = self.provided[group_of(slot)].group();
         let drained = self.sockets.get_even_closing(socket).is_some_and(|socket| socket.drained);
-        let flags = multishot | if drained { abi::RECVSEND_POLL_FIRST } else { 0 };
+        let first = if drained { abi::RECVSEND_POLL_FIRST } else { 0 };
+        let multishot = if kind == OpKind::RecvMultishot { abi::RECV_MULTISHOT } else { 0 };
         // Length 0: as much as the slot takes.
         let entry = opcode::Recv::new(self.fd_of(socket), std::ptr::null_mut(), 0)
             .buf_group(group)
-            .ioprio(flags)
+            .ioprio(first | multishot)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         // SAFETY: the kernel takes the buffer from the provided ring, which stays until nothing is in flight.
@@ -138,7 +147,7 @@ impl UringDriver {
         let message = (data.len() != 1)
             .then(|| self.vectors.pop().unwrap_or_else(|| Stable::new(VectorMessage::new())));
         let work = Work::Send { data, message, zero_copy };
-        let key = self.flights.insert(Flight { token, socket, work });
+        let key = self.flights.insert(Flight::new(token, socket, work));
         self.push_send(key);
     }
 
@@ -186,7 +195,7 @@ impl UringDriver {
     /// shutdown(2) does not wait, while the ring would give it to a worker thread. It must not overtake a send.
     fn submit_shutdown(&mut self, socket: SocketId, token: Token) {
         self.submitted(OpKind::ShutdownWrite);
-        let key = self.flights.insert(Flight { token, socket, work: Work::ShutdownWrite });
+        let key = self.flights.insert(Flight::new(token, socket, Work::ShutdownWrite));
         let entry = self.sockets.get_even_closing_mut(socket).expect("an operation keeps its socket");
         if entry.sends > 0 {
             entry.shutdown = Some(key);

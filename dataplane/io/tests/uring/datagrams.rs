@@ -1,11 +1,14 @@
 //! Trains over loopback, and the errors that come back for datagrams.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Instant;
 
 use adit_io::net::{UdpOptions, bind_udp};
-use adit_io::{DatagramDriver, DatagramOp, Driver, OpError, OpKind, Outcome, SocketId, Token, Transmit};
+use adit_io::{
+    DatagramDriver, DatagramOp, Driver, DriverConfig, OpError, OpKind, Outcome, SocketId, Token, Transmit,
+};
 
-use crate::Bench;
+use crate::{Bench, SMALL};
 
 const SEGMENT: usize = 1200;
 
@@ -108,6 +111,57 @@ fn slots_come_back_to_the_ring() {
         drop(completion);
         bench.until(|bench| (bench.driver.datagram_slots().held == 0).then_some(()));
     }
+}
+
+/// More datagrams at once than the ring was filled for, though slots are free: nobody is told, and no datagram is
+/// lost.
+#[test]
+fn a_burst_is_no_shortage() {
+    const BURST: usize = 100;
+    let mut bench = Bench::sized(&DriverConfig { datagram_slots: 2 * BURST, ..SMALL });
+    let (b, b_addr) = udp(&mut bench);
+    let recv = receive(&mut bench, b);
+    bench.poll();
+    let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for n in 0..BURST {
+        outside.send_to(&n.to_be_bytes(), b_addr).unwrap();
+    }
+    for n in 0..BURST {
+        let completion = bench.next(recv);
+        let Outcome::Datagrams(Ok(datagrams)) = completion.outcome else { panic!("{completion:?}") };
+        assert!(completion.more);
+        assert_eq!(datagrams.data[..], n.to_be_bytes());
+    }
+    let counters = bench.driver.counters();
+    assert_eq!(counters.no_buffers, 0);
+    assert!(
+        counters.submitted(OpKind::RecvDatagramsMultishot) > 1,
+        "the burst was too small to show anything"
+    );
+}
+
+/// The kernel has ended a receive, which the driver would arm again, and the caller cancels it before the driver has
+/// seen that: the cancellation meets nothing, and the receive must end all the same.
+#[test]
+fn r4_a_cancellation_beats_arming_again() {
+    const BURST: usize = 40;
+    let mut bench = Bench::sized(&DriverConfig { datagram_slots: 2 * BURST, ..SMALL });
+    let (b, b_addr) = udp(&mut bench);
+    let recv = receive(&mut bench, b);
+    bench.poll();
+    let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..BURST {
+        outside.send_to(b"datagram", b_addr).unwrap();
+    }
+    let armed = bench.driver.counters().submitted(OpKind::RecvDatagramsMultishot);
+    bench.driver.turn(Some(Instant::now()), 1, &mut bench.arrived).unwrap();
+    bench.driver.cancel(recv);
+    bench.until(|bench| {
+        let at = bench.arrived.iter().position(|completion| completion.token == recv)?;
+        (!bench.arrived.remove(at).more).then_some(())
+    });
+    assert_eq!(bench.driver.counters().submitted(OpKind::RecvDatagramsMultishot), armed);
+    bench.driver.release(b).expect("nothing is outstanding");
 }
 
 /// Many datagrams to nobody, among datagrams to somebody: every one of the latter arrives, each peer that was

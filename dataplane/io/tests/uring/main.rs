@@ -29,7 +29,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let driver = UringDriver::new(&SMALL).unwrap_or_else(|error| panic!("{error}"));
+        Self::sized(&SMALL)
+    }
+
+    fn sized(config: &DriverConfig) -> Self {
+        let driver = UringDriver::new(config).unwrap_or_else(|error| panic!("{error}"));
         Self { driver, arrived: Vec::new(), last_token: 0 }
     }
 
