@@ -125,8 +125,8 @@ macro_rules! conformance {
             watch: watch_fires_when_the_peer_is_gone_and_not_before, watch_fires_on_reset, watch_consumes_nothing,
                 watch_beside_a_send, watch_of_a_peer_that_is_already_gone;
             turn: r8_driver_says_what_it_is, deadline_passes, past_deadline_does_not_wait, now_never_goes_back,
-                max_is_respected, wake_ends_the_wait, wakes_coalesce_and_none_is_lost, counters_add_up,
-                everything_at_once;
+                max_is_respected, unread_bytes_end_no_wait, bulk_leaves_others_their_turn, wake_ends_the_wait,
+                wakes_coalesce_and_none_is_lost, counters_add_up, everything_at_once;
             datagrams: r10_train_arrives_with_its_stride, r10_ecn_is_carried, r10_local_address_is_reported,
                 r10_sends_from_the_given_address, r10_single_datagrams_arrive_apart, r10_empty_datagram_ends_nothing,
                 r10_trains_in_both_directions, unreachable_peer_is_reported,

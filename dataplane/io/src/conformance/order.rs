@@ -116,20 +116,21 @@ pub fn r3_one_shot_receives_in_order<H: Harness>(harness: &H) {
 }
 
 /// Keeps one send outstanding until everything went.
-struct Writer {
+pub(super) struct Writer {
     socket: SocketId,
     seed: u8,
-    sent: usize,
+    pub(super) sent: usize,
     total: usize,
     outstanding: Option<Token>,
 }
 
 impl Writer {
-    const fn new(socket: SocketId, seed: u8, total: usize) -> Self {
+    pub(super) const fn new(socket: SocketId, seed: u8, total: usize) -> Self {
         Self { socket, seed, sent: 0, total, outstanding: None }
     }
 
-    fn poll<H: Harness>(&mut self, rig: &mut Rig<'_, H>) {
+    /// Notes what went and sends on.
+    pub(super) fn poll<H: Harness>(&mut self, rig: &mut Rig<'_, H>) {
         const PIECE: usize = 48 * 1024;
         if let Some(token) = self.outstanding {
             let Some(Completion { outcome, .. }) = rig.take(token) else { return };

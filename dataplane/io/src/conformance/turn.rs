@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::order::Reader;
+use super::order::{Reader, Writer};
 use super::rig::{SHORT, patterned};
 use super::{Harness, Rig};
 use crate::counters::OpKind;
 use crate::driver::Driver;
-use crate::op::{Op, Shots, SlotSize};
+use crate::op::{Op, Shots, SlotSize, Transmit};
 
 /// Whoever asked for one driver did not get another.
 pub fn r8_driver_says_what_it_is<H: Harness>(harness: &H) {
@@ -82,6 +82,84 @@ pub fn max_is_respected<H: Harness>(harness: &H) {
     }
     assert!(sends.into_iter().all(|token| rig.sent(token).0 == Ok(5)));
     assert!(receives.into_iter().all(|token| rig.received(token).0.expect("bytes") == b"ready"[..]));
+
+    // And when many end at the same moment.
+    let mut receives = Vec::new();
+    for _ in 0..PAIRS {
+        let (_a, b) = rig.stream_pair();
+        receives.push(rig.recv(b, SlotSize::Small, Shots::Many));
+    }
+    rig.pump(Some(rig.driver.now()), 1);
+    for token in &receives {
+        rig.driver.cancel(*token);
+    }
+    let mut out = 0;
+    while out < PAIRS {
+        out += rig.pump(Some(limit), 2);
+        assert!(rig.driver.now() < limit, "{out} of {PAIRS} completions came");
+    }
+    assert!(receives.into_iter().all(|token| rig.received(token).1));
+    rig.finish();
+}
+
+/// Bytes that nobody wants end no wait: a driver under backpressure must not spin.
+pub fn unread_bytes_end_no_wait<H: Harness>(harness: &H) {
+    let mut rig = Rig::new(harness);
+    let (a, b) = rig.stream_pair();
+    let ((udp, _), (_other, other_addr)) = harness.udp_pair(&mut rig.driver);
+    rig.send_all(a, patterned(1, 0, 5000));
+    let train = Transmit {
+        buffer: vec![1; 100],
+        segment_bytes: 100,
+        peer: other_addr,
+        local_ip: None,
+        ecn: None,
+        zero_copy: false,
+    };
+    let token = rig.send_datagrams(udp, train);
+    assert_eq!(rig.datagrams_sent(token).0, Ok(()));
+    let watch = rig.submit(Op::Watch { socket: b });
+    rig.pass(SHORT);
+    let until = rig.driver.now() + SHORT;
+    let mut turns = 0;
+    while rig.driver.now() < until {
+        rig.pump(Some(until), 16);
+        turns += 1;
+    }
+    assert!(turns < 20, "{turns} turns while nothing happened");
+    assert!(rig.take(watch).is_none());
+    rig.finish();
+}
+
+/// A connection that carries bulk leaves others their turn: a small exchange that begins later ends earlier.
+pub fn bulk_leaves_others_their_turn<H: Harness>(harness: &H) {
+    const BULK: usize = 4 * 1024 * 1024;
+    let mut rig = Rig::new(harness);
+    let (a, b) = rig.stream_pair();
+    let mut writer = Writer::new(a, 1, BULK);
+    let mut reader = Reader::new(b, 1, SlotSize::Small);
+    let (c, d) = rig.stream_pair();
+    let mut small = None;
+    let mut exchanges = 0;
+    rig.wait_for("the bulk", |rig| {
+        writer.poll(rig);
+        reader.poll(rig);
+        if reader.received < BULK / 8 {
+            // The bulk is under way before the first exchange begins.
+        } else if let Some(token) = small {
+            if let Some(completion) = rig.take(token) {
+                assert!(!completion.more);
+                exchanges += 1;
+                small = None;
+            }
+        } else {
+            rig.send(c, patterned(2, exchanges, 1));
+            small = Some(rig.recv(d, SlotSize::Small, Shots::One));
+        }
+        rig.pump(Some(rig.driver.now()), 4);
+        (reader.received == BULK).then_some(())
+    });
+    assert!(exchanges >= 3, "{exchanges} exchanges beside {BULK} bytes of bulk");
     rig.finish();
 }
 
