@@ -133,8 +133,8 @@ impl<D: DatagramDriver> Shard<D> {
         match result {
             Ok(addresses) if !addresses.is_empty() => self.connect(key, dial, &addresses),
             Ok(_) => {
-                let error = DialError::lookup("lookup: no such host");
-                self.answer_server(key, DialResponse::error(error));
+                let error = format!("lookup {}: no such host", dial.target);
+                self.answer_server(key, DialResponse::error(DialError::lookup(&error)));
             }
             Err(error) => self.answer_server(key, DialResponse::error(DialError::lookup(&error))),
         }
@@ -155,7 +155,7 @@ impl<D: DatagramDriver> Shard<D> {
             self.stats.destinations_denied += 1;
             let error = match denied {
                 Some(denied) => DialError::denied(&denied),
-                None => DialError::lookup("lookup: no such host"),
+                None => DialError::lookup(&format!("lookup {}: no such host", dial.target)),
             };
             return self.answer_server(key, DialResponse::error(error));
         }

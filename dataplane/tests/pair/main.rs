@@ -1,0 +1,40 @@
+//! A server's shard and an agent's shard on real sockets, without control: this test plays it.
+//!
+//! Every case runs on each kernel driver.
+
+mod stand;
+mod stopped;
+mod streams;
+
+use adit_io::DriverConfig;
+use adit_io::epoll::EpollDriver;
+use adit_io::uring::UringDriver;
+
+fn uring(config: &DriverConfig) -> UringDriver {
+    UringDriver::new(config).expect("io_uring works here")
+}
+
+fn epoll(config: &DriverConfig) -> EpollDriver {
+    EpollDriver::new(config).expect("epoll works everywhere")
+}
+
+/// One test of each case for each driver, named after both.
+macro_rules! on_each_driver {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        mod on_uring {
+            $(#[test] fn $case() { super::$module::$case(super::uring); })*
+        }
+        mod on_epoll {
+            $(#[test] fn $case() { super::$module::$case(super::epoll); })*
+        }
+    };
+}
+
+on_each_driver![
+    streams::bytes_both_ways_and_half_close,
+    streams::refusals_carry_the_reason,
+    streams::a_target_may_speak_first,
+    stopped::one_stopped_reader_costs_only_itself,
+    stopped::a_hundred_stopped_readers_cost_only_themselves,
+    stopped::a_thousand_stopped_readers_cost_only_themselves,
+];

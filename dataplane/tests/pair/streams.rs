@@ -1,0 +1,87 @@
+//! Bytes, ends and errors through a real pair, on each driver.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+use adit_io::{DatagramDriver, Driver, net::OwnedSocket};
+
+use crate::stand::{DEADLINE, MakeDriver, Stand};
+
+/// A target that handles one connection.
+fn target(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        serve(stream);
+    });
+    (address, thread)
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+const MIB: usize = 1024 * 1024;
+
+pub(crate) fn bytes_both_ways_and_half_close<D>(make: MakeDriver<D>)
+where
+    D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+{
+    let stand = Stand::start(make);
+    let (address, target) = target(|mut stream| {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        assert!(received == pattern(8 * MIB), "the upload");
+        // The client has finished sending; it still hears.
+        stream.write_all(&pattern(9 * MIB)).unwrap();
+    });
+    let mut stream = stand.connect(address);
+    stream.write_all(&pattern(8 * MIB)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received == pattern(9 * MIB), "the download");
+    target.join().unwrap();
+    drop(stream);
+    let (server, agent) = stand.stop();
+    assert_eq!(server.stats.tunnels_established, 1);
+    assert_eq!(agent.stats.tunnels_finished, 1);
+}
+
+pub(crate) fn refusals_carry_the_reason<D>(make: MakeDriver<D>)
+where
+    D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+{
+    let stand = Stand::start(make);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (answer, _) = stand.ask(&format!("CONNECT {closed} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+    let expected = format!("HTTP/1.1 502 Bad Gateway: dial tcp {closed}: connect: connection refused\r\n");
+    assert!(answer.starts_with(&expected), "{answer}");
+    let (answer, _) = stand.ask("CONNECT nowhere.invalid:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert!(answer.contains("502") && answer.contains("no such host"), "{answer}");
+    let (answer, _) = stand.ask("CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert!(answer.contains("502") && answer.contains("not allowed"), "{answer}");
+    let (answer, _) = stand.ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    stand.stop();
+}
+
+pub(crate) fn a_target_may_speak_first<D>(make: MakeDriver<D>)
+where
+    D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+{
+    let stand = Stand::start(make);
+    for _ in 0..50 {
+        let (address, target) = target(|mut stream| stream.write_all(b"220 welcome\r\n").unwrap());
+        let mut stream = stand.connect(address);
+        let mut received = String::new();
+        stream.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "220 welcome\r\n");
+        target.join().unwrap();
+    }
+    stand.stop();
+}
