@@ -6,7 +6,7 @@ use super::source::SourceFile;
 /// Where the limits are.
 const LIMITS: &str = "dataplane/src/limits.rs";
 /// How many limits may still wait for the code that obeys them. Only ever lowered.
-const UNUSED_MAX: usize = 1;
+const UNUSED_MAX: usize = 0;
 
 /// Counts the unused limits; one too many is a finding for each.
 pub(crate) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) -> usize {
