@@ -129,3 +129,69 @@ pub fn closed_listener_refuses<H: Harness>(harness: &H) {
     assert!(matches!(error, OpError::Os(libc::ECONNREFUSED | libc::ECONNRESET)), "{error:?}");
     rig.finish();
 }
+
+/// A table without room for a connection ends the accept or the connect, and harms neither the listener nor whoever
+/// comes once there is room again.
+pub fn accept_goes_on_after_the_table_was_full<H: Harness>(harness: &H) {
+    let mut rig = Rig::small(harness);
+    let (listener, addr) = harness.listener(&mut rig.driver);
+    let mut accept = rig.submit(Op::Accept { listener });
+    let mut open = Vec::new();
+    let mut refusals = 0;
+    // A driver refuses at the submission, or ends the connect or the accept with an error.
+    while refusals < 3 {
+        assert!(open.len() < 10_000, "the table takes sockets without end");
+        match rig.try_submit(Op::Connect { addr }) {
+            Ok(connect) => match rig.next(connect).outcome {
+                Outcome::Connected(Ok(socket)) => open.push(socket),
+                Outcome::Connected(Err(_)) => refusals += 1,
+                other => panic!("not a connect: {other:?}"),
+            },
+            Err(refused) => {
+                assert_eq!(refused.reason, crate::Refusal::Full);
+                refusals += 1;
+            }
+        }
+        rig.pump(Some(rig.driver.now()), 16);
+        while let Some(Completion { outcome: Outcome::Accepted(result), more, .. }) = rig.take(accept) {
+            open.extend(result.ok().map(|(socket, _)| socket));
+            if !more {
+                refusals += 1;
+                accept = rig.submit(Op::Accept { listener });
+            }
+        }
+    }
+    for socket in open {
+        rig.close(socket);
+    }
+    rig.driver.cancel(accept);
+    let connect = rig.wait_for("a connection", |rig| {
+        let connect = rig.try_submit(Op::Connect { addr }).ok()?;
+        match rig.next(connect).outcome {
+            Outcome::Connected(result) => result.ok(),
+            other => panic!("not a connect: {other:?}"),
+        }
+    });
+    let ours = rig.driver.local_addr(connect).expect("it is TCP");
+    // Those that waited meanwhile come first.
+    let mut accept = rig.submit(Op::Accept { listener });
+    let accepted = rig.wait_for("the connection", |rig| {
+        let Completion { outcome: Outcome::Accepted(result), more, .. } = rig.take(accept)? else {
+            panic!("not an accept");
+        };
+        if !more {
+            accept = rig.submit(Op::Accept { listener });
+        }
+        match result {
+            Ok((socket, PeerAddr::Inet(peer))) if peer == ours => Some(socket),
+            Ok((socket, _)) => {
+                rig.close(socket);
+                None
+            }
+            Err(_) => None,
+        }
+    });
+    rig.send_all(connect, &b"welcome"[..]);
+    assert_eq!(rig.recv_exact(accepted, 7), b"welcome");
+    rig.finish();
+}

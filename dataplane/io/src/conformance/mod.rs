@@ -121,7 +121,8 @@ macro_rules! conformance {
                 bytes_before_a_reset_or_the_reset_but_nothing_else, unsent_bytes_count_what_the_peer_has_not_read,
                 receive_waits_for_bytes, large_and_small_slots;
             listen: accept_of_many, connect_and_talk, connect_refused, accepted_before_accept_was_submitted,
-                cancelled_accept_leaves_the_listener_usable, closed_listener_refuses;
+                cancelled_accept_leaves_the_listener_usable, closed_listener_refuses,
+                accept_goes_on_after_the_table_was_full;
             watch: watch_fires_when_the_peer_is_gone_and_not_before, watch_fires_on_reset, watch_consumes_nothing,
                 watch_beside_a_send, watch_of_a_peer_that_is_already_gone;
             turn: r8_driver_says_what_it_is, deadline_passes, past_deadline_does_not_wait, now_never_goes_back,
