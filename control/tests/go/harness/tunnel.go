@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -36,7 +37,7 @@ type backing interface {
 }
 
 // Start brings up a server with so many agents and returns when all of them
-// call themselves ready. With no agent it returns when the server is healthy.
+// call themselves ready. With no agent it returns when the server listens.
 func Start(t testing.TB, agents int) *Tunnel {
 	t.Helper()
 	// Not t.TempDir: its long names do not fit into a socket address.
@@ -126,6 +127,14 @@ func (p *programs) startServer(t testing.TB) {
 	server := p.server
 	MustWithin(t, startLimit, "the server's /healthz", func() error {
 		return server.get(p.healthPort, "/healthz")
+	})
+	// Liveness says nothing about the frontend, and readiness needs an agent.
+	MustWithin(t, startLimit, "the frontend's socket", func() error {
+		conn, err := net.Dial("unix", p.udsName)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
 	})
 	server.ready(t)
 }
