@@ -23,11 +23,14 @@ pub(crate) fn test(all: bool, rest: &[String]) -> Done {
     Ok(())
 }
 
-/// Runs the simulator with these arguments.
+/// Runs the simulator with these arguments. Deliberate defects are behind a feature, which is switched on for a run
+/// that asks for them and for no other.
 pub(crate) fn sim(rest: &[String]) -> Done {
-    let mut command =
-        run::cargo(&["run", "--locked", "--release", "--package", "adit-sim", "--bin", "sim", "--"]);
-    run::step("simulator", command.args(rest))
+    let mut command = run::cargo(&["run", "--locked", "--release", "--package", "adit-sim", "--bin", "sim"]);
+    if rest.iter().any(|argument| matches!(argument.as_str(), "--defect" | "--defects")) {
+        command.args(["--features", "defects"]);
+    }
+    run::step("simulator", command.arg("--").args(rest))
 }
 
 /// Runs `cargo test`, shows its output, and returns the tests that were ignored or said that they skipped.
