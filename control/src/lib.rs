@@ -70,12 +70,12 @@ fn dispatch(verb: Verb) -> Result<(), String> {
         Verb::Server(flags) => {
             logging::start(&flags.log, flags.klog.v);
             let config = server_config(&flags).map_err(|problems| problems.to_string())?;
-            block_on(server::run(config))?
+            block_on(server::run(config))?.map_err(log)
         }
         Verb::Agent(flags) => {
             logging::start(&flags.log, flags.klog.v);
             let config = agent_config(&flags).map_err(|problems| problems.to_string())?;
-            block_on(agent::run(config))?
+            block_on(agent::run(config))?.map_err(log)
         }
         Verb::Demo(flags) => block_on(demo::run(flags))?,
         Verb::DemoTarget(flags) => block_on(demo::target::run(flags))?,
@@ -91,6 +91,12 @@ fn dispatch(verb: Verb) -> Result<(), String> {
             block_on(forward::run(flags))?
         }
     }
+}
+
+/// A failure of a program that logs belongs into the log, in the log's format: what is left to print is nothing.
+fn log(error: String) -> String {
+    tracing::error!("{error}");
+    String::new()
 }
 
 /// Runs control's single-threaded runtime. Its blocking threads are the resolver's.

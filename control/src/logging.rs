@@ -5,7 +5,10 @@
 use std::io::IsTerminal as _;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::cli::{LogFlags, LogFormat, LogLevel};
 
@@ -22,15 +25,17 @@ pub(crate) fn level(flags: &LogFlags, klog_v: Option<i32>) -> LevelFilter {
 
 /// Starts logging for the whole process. Later calls change nothing.
 pub(crate) fn start(flags: &LogFlags, klog_v: Option<i32>) {
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level(flags, klog_v))
-        .with_span_events(FmtSpan::NONE)
-        .with_target(false);
-    let _ = match flags.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let level = level(flags, klog_v);
+    // Libraries speak of themselves below warnings: useful to whoever asks for everything, noise to all others.
+    let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    let filter = Targets::new().with_default(others).with_target("adit", level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match flags.log_format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    // Fails when logging has been started already, which is as good.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
 #[cfg(test)]

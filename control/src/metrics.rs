@@ -137,12 +137,101 @@ fn shard_families(text: &mut Text, reports: &Reports<'_>) {
 type ShardFamily = (&'static str, Kind, &'static str, fn(&ShardReport) -> u64);
 
 const SHARD_FAMILIES: &[ShardFamily] = &[
+    ("adit_frontends_accepted_total", Kind::Counter, "Frontend connections accepted.", |r| {
+        r.stats.frontends_accepted
+    }),
+    (
+        "adit_frontends_refused_total",
+        Kind::Counter,
+        "Frontend connections closed at once: full, or draining.",
+        |r| r.stats.frontends_refused,
+    ),
+    ("adit_accept_errors_total", Kind::Counter, "Accepts that failed (EMFILE and the like).", |r| {
+        r.stats.accept_errors
+    }),
+    ("adit_heads_refused_total", Kind::Counter, "Request heads refused with a 4xx.", |r| {
+        r.stats.heads_refused
+    }),
     ("adit_dials_started_total", Kind::Counter, "Dials asked for by frontends.", |r| r.stats.dials_started),
+    (
+        "adit_dials_moved_total",
+        Kind::Counter,
+        "Dials moved to another agent before they were answered.",
+        |r| r.stats.dials_moved,
+    ),
+    ("adit_dials_pending", Kind::Gauge, "Dials that wait for an answer.", |r| r.stats.dials_pending),
     ("adit_tunnels_established_total", Kind::Counter, "Tunnels established.", |r| {
         r.stats.tunnels_established
     }),
-    ("adit_tunnels_open", Kind::Gauge, "Entries of the tunnel table: heads, dials, tunnels.", |r| {
-        r.stats.tunnels_open
+    (
+        "adit_tunnels_open",
+        Kind::Gauge,
+        "Entries of the tunnel table: heads, dials, tunnels, refusals.",
+        |r| r.stats.tunnels_open,
+    ),
+    ("adit_tunnels_finished_total", Kind::Counter, "Tunnels that ended in order.", |r| {
+        r.stats.tunnels_finished
+    }),
+    ("adit_tunnels_reset_total", Kind::Counter, "Tunnels that ended by a reset of either side.", |r| {
+        r.stats.tunnels_reset
+    }),
+    (
+        "adit_tunnels_over_budget_total",
+        Kind::Counter,
+        "Tunnels reset because stopped readers held too much.",
+        |r| r.stats.tunnels_over_budget,
+    ),
+    ("adit_stopped_readers", Kind::Gauge, "Readers that have not taken their bytes.", |r| {
+        r.stats.stopped_readers
+    }),
+    ("adit_tunnel_to_stream_bytes_total", Kind::Counter, "Payload read from sockets into streams.", |r| {
+        r.stats.bytes_to_streams
+    }),
+    ("adit_tunnel_to_socket_bytes_total", Kind::Counter, "Payload sent from streams to sockets.", |r| {
+        r.stats.bytes_to_sockets
+    }),
+    ("adit_sessions_ready", Kind::Gauge, "Sessions with peers that are welcome.", |r| r.stats.sessions_ready),
+    (
+        "adit_sessions_refused_total",
+        Kind::Counter,
+        "Peers refused: no Hello in time, garbage, or by verdict.",
+        |r| r.stats.sessions_refused,
+    ),
+    ("adit_destinations_denied_total", Kind::Counter, "Destinations that the agent's policy refused.", |r| {
+        r.stats.destinations_denied
+    }),
+    (
+        "adit_stale_completions_total",
+        Kind::Counter,
+        "Completions whose entry was gone: late, rightly ignored.",
+        |r| r.stats.stale_completions,
+    ),
+    ("adit_submissions_deferred_total", Kind::Counter, "Operations that a full driver took later.", |r| {
+        r.stats.submissions_deferred
+    }),
+    ("adit_receives_starved_total", Kind::Counter, "Receives that found no slot.", |r| {
+        r.stats.receives_starved
+    }),
+    (
+        "adit_copied_out_bytes_total",
+        Kind::Counter,
+        "Bytes copied out of slots that stopped readers held.",
+        |r| r.stats.bytes_copied_out,
+    ),
+    (
+        "adit_segmentation_refused_total",
+        Kind::Counter,
+        "Trains sent one datagram at a time: no segmentation.",
+        |r| r.stats.segmentation_refused,
+    ),
+    ("adit_trains_dropped_total", Kind::Counter, "Trains that the kernel did not take.", |r| {
+        r.stats.trains_dropped
+    }),
+    ("adit_stray_datagrams_total", Kind::Counter, "Datagrams that belong to another shard.", |r| {
+        r.stats.stray_datagrams
+    }),
+    ("adit_events_dropped_total", Kind::Counter, "Events dropped because control was slow.", |r| {
+        r.stats.events_dropped
     }),
 ];
 

@@ -76,8 +76,7 @@ pub(crate) async fn bind(flag: &str, at: &Bind) -> Result<(TcpListener, SocketAd
     Ok((listener, address))
 }
 
-/// An address as a person may connect to it: the unspecified one is shown as loopback nowhere, but without brackets
-/// of a mapped family.
+/// The address with a v4-mapped one written as IPv4.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     let ip: IpAddr = address.ip().to_canonical();
     SocketAddr::new(ip, address.port())

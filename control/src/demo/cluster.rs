@@ -1,6 +1,5 @@
 //! The demo's processes and files: made in a directory that goes away, started in order, always stopped.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,12 +237,4 @@ fn certificates(dir: &Path) -> Result<(String, String), crate::certs::CertsError
     write_new(&dir.join("target-ca.crt"), &target.pair.certificate, 0o644)?;
     let other = Authority::new("adit demo other CA", VALID)?;
     Ok((target.pair.certificate, other.pair.certificate))
-}
-
-/// Removes files that a test or a person left; kept for the directory's own `Drop`.
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // Sockets are removed by the server; whatever is left goes with the directory.
-        let _ = fs::remove_file(self.path("frontend.sock"));
-    }
 }

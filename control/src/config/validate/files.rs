@@ -191,3 +191,56 @@ fn days(seconds: u64) -> String {
         _ => format!("{} days", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    /// A certificate that is valid between these hours from now, and its key, in files.
+    fn pair(from_hours: i64, to_hours: i64) -> (tempfile::TempDir, String, String) {
+        let at = |hours: i64| {
+            let span = Duration::from_secs(hours.unsigned_abs() * 3600);
+            if hours < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
+        };
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (at(from_hours).into(), at(to_hours).into());
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let cert = file("c", params.self_signed(&key).unwrap().pem());
+        let key = file("k", key.serialize_pem());
+        (dir, cert, key)
+    }
+
+    #[test]
+    fn time_is_checked_before_anybody_connects() {
+        for usage in [Usage::Server, Usage::Client] {
+            let judge = |from, to| {
+                let (_dir, cert, key) = pair(from, to);
+                identity(("--cert", &cert), ("--key", &key), usage).map(drop)
+            };
+            assert_eq!(judge(-1, 1), Ok(()));
+            let expired = judge(-48, -5).unwrap_err();
+            assert!(expired.starts_with("--cert: the certificate in "), "{expired}");
+            assert!(expired.ends_with("expired 5 hours ago: renew it"), "{expired}");
+            let early = judge(72, 96).unwrap_err();
+            assert!(early.contains("becomes valid in ") && early.contains("clock"), "{early}");
+        }
+    }
+
+    #[test]
+    fn spans_of_time_are_for_people() {
+        assert_eq!(
+            (days(120), days(7200), days(172_800)),
+            ("2 minutes".into(), "2 hours".into(), "2 days".into())
+        );
+    }
+}
