@@ -12,6 +12,7 @@ mod exceptions;
 mod functions;
 mod limits;
 mod markdown;
+mod metrics;
 mod rust;
 mod source;
 mod text;
@@ -66,6 +67,7 @@ pub(crate) fn tidy(root: &Path) -> io::Result<Report> {
             adr::check(file, &mut findings);
         }
     }
+    metrics::check(&files, &mut findings);
     let unused = limits::check(&files, &mut findings);
     let long = functions::ratchet(&files, &mut findings);
     let findings = exceptions::apply(findings);
