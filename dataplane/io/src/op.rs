@@ -12,7 +12,8 @@ use crate::error::OpError;
 pub enum SlotSize {
     /// 4 KiB: interactive connections.
     Small,
-    /// 64 KiB: bulk.
+    /// 60 KiB: bulk. What fills it fits one train of datagrams with their headers, whatever the path's MTU, so
+    /// that a full receive does not become a full train and a short one.
     Large,
 }
 
@@ -22,7 +23,7 @@ impl SlotSize {
     pub const fn bytes(self) -> usize {
         match self {
             Self::Small => 4 * 1024,
-            Self::Large => 64 * 1024,
+            Self::Large => 60 * 1024,
         }
     }
 }
