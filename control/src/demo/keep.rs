@@ -30,14 +30,14 @@ fn commands(cluster: &Cluster) -> Result<String, String> {
         "  everything stays up until Ctrl-C. Try:\n\n\
          # a local port whose connections go through the tunnel, and a request through it\n\
          {program} forward --uds-name {socket} --target {https} --listen 127.0.0.1:{port} &\n\
-         curl --cacert {} https://localhost:{port}/bytes/64 --output - | head -c 64 | od -c | head -3\n\n\
+         curl -s --cacert {} https://localhost:{port}/bytes/64 --output - | head -c 64 | od -c | head -3\n\n\
          # the same to a port that nobody holds: forward shows what the proxy answered\n\
          {program} forward --uds-name {socket} --target 127.0.0.1:1\n\n\
          # who is ready, and what was counted\n",
         ca.display()
     );
     for ports in &places.ports {
-        out.push_str(&format!("curl http://{}/readyz?verbose    # {}\n", ports.health, ports.name));
+        out.push_str(&format!("curl 'http://{}/readyz?verbose'    # {}\n", ports.health, ports.name));
         out.push_str(&format!("curl http://{}/metrics\n", ports.admin));
     }
     Ok(out)
