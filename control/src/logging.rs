@@ -3,6 +3,7 @@
 //! Names that peers choose (agent ids, reasons) are escaped by the formatter; secrets are never given to it.
 
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
@@ -38,9 +39,44 @@ pub(crate) fn start(flags: &LogFlags, klog_v: Option<i32>) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
+/// Lets a few lines of a kind through in a while, for events that strangers can cause.
+#[derive(Debug, Default)]
+pub(crate) struct Restraint {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+impl Restraint {
+    const LINES: u32 = 10;
+    const WHILE: Duration = Duration::from_secs(10);
+
+    /// Whether this one may be told, and if so how many before it were not.
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Self::WHILE) {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        if self.told == Self::LINES {
+            self.untold += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_get_few_lines() {
+        let mut restraint = Restraint::default();
+        let start = Instant::now();
+        let told = (0..100).filter(|_| restraint.admit(start).is_some()).count();
+        assert_eq!(told, 10);
+        assert_eq!(restraint.admit(start + Restraint::WHILE), Some(90));
+    }
 
     #[test]
     fn the_level_follows_the_flags() {

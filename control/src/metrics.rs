@@ -74,7 +74,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) peers: usize,
     /// Server: connections of agents. Agent: connections to servers.
     pub(crate) connections: usize,
-    /// Agent connections refused so far.
+    /// Agents that were not authenticated or not wanted so far.
     pub(crate) refused: u64,
 }
 
@@ -119,8 +119,12 @@ fn peers(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.family(peers, Kind::Gauge, help).sample(&[], snapshot.peers);
     text.family("adit_tunnel_connections", Kind::Gauge, "QUIC connections whose peer was welcomed.")
         .sample(&[], snapshot.connections);
-    text.family("adit_peers_refused_total", Kind::Counter, "Peers refused by the control loop.")
-        .sample(&[], snapshot.refused);
+    text.family(
+        "adit_peers_refused_total",
+        Kind::Counter,
+        "Peers refused: not authenticated, or not wanted.",
+    )
+    .sample(&[], snapshot.refused);
 }
 
 type Reports<'a> = [(String, &'a ShardReport)];

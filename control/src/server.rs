@@ -15,6 +15,7 @@ use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::ServerConfig;
 use crate::config::cli::driver_word;
+use crate::logging::Restraint;
 use crate::metrics::{Dials, outcome_word};
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
@@ -41,7 +42,14 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
         features: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let mut part = ServerPart { registry: Registry::default(), dials: Dials::default(), welcome, file: None };
+    let mut part = ServerPart {
+        registry: Registry::default(),
+        dials: Dials::default(),
+        welcome,
+        handshakes_failed: 0,
+        rejections: Restraint::default(),
+        file: None,
+    };
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
             .await?;
@@ -133,6 +141,9 @@ struct ServerPart {
     registry: Registry,
     dials: Dials,
     welcome: Welcome,
+    /// TLS handshakes that failed.
+    handshakes_failed: u64,
+    rejections: Restraint,
     /// The frontend's socket file, while it is there.
     file: Option<SocketFile>,
 }
@@ -149,6 +160,7 @@ impl Part for ServerPart {
                 }
             }
             Event::AgentGone { connection, reason } => self.gone(connection, &reason, posts),
+            Event::AgentRejected { remote, reason } => self.rejected(remote, &reason),
             Event::DialFinished { outcome, duration, target, error, .. } => {
                 self.dials.record(outcome, duration);
                 let (outcome_word, ms) = (outcome_word(outcome), duration.as_millis());
@@ -181,7 +193,7 @@ impl Part for ServerPart {
             dials: Some(&self.dials),
             peers: self.registry.agents(),
             connections: self.registry.connections(),
-            refused: self.registry.refused(),
+            refused: self.registry.refused() + self.handshakes_failed,
         }
     }
 
@@ -217,6 +229,15 @@ impl ServerPart {
             }
         }
         verdict
+    }
+
+    /// Anybody can make a handshake fail, as often as they like: the log tells of a few.
+    fn rejected(&mut self, remote: Option<SocketAddr>, reason: &str) {
+        self.handshakes_failed += 1;
+        let Some(untold) = self.rejections.admit(Instant::now()) else { return };
+        let remote = remote.map(|address| address.to_string());
+        let remedy = remedy(Side::Server, reason);
+        tracing::warn!(remote, reason, remedy, untold, "an agent could not be authenticated");
     }
 
     fn gone(&mut self, connection: ConnectionKey, reason: &str, posts: &mut Vec<Post>) {

@@ -138,6 +138,14 @@ pub enum Event {
         /// Why, for the log.
         reason: String,
     },
+    /// Server: a TLS handshake failed, most likely for want of a certificate that either end believes. Anybody
+    /// can cause it: it may be dropped when control is slow, and is logged with restraint.
+    AgentRejected {
+        /// From where, if that is still known.
+        remote: Option<SocketAddr>,
+        /// Why, for the log.
+        reason: String,
+    },
     /// Agent: a server welcomed connection number `index`.
     ServerReady {
         /// Which of the agent's connections.

@@ -101,6 +101,9 @@ async fn an_agent_of_another_ca_is_refused_and_both_sides_say_so() {
     let agent = Process::start(&args);
     let line = agent.logged(&["cannot connect to the server", "--cluster-ca-cert"]).await;
     assert!(line.contains("WARN"), "{line}");
+    let line =
+        tunnel.server.process.logged(&["an agent could not be authenticated", "--cluster-ca-cert"]).await;
+    assert!(line.contains("\"remote\":\"127.0.0.1:"), "{line}");
     assert_eq!(tunnel.server.metrics().await.sum("adit_agents", ""), 0);
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::support::process::run;
+use crate::support::metrics::get;
+use crate::support::process::{Process, run};
+use crate::support::{PATIENCE, until};
 
 /// Runs the demo and gives its report.
 async fn demo(flags: &[&str]) -> Value {
@@ -82,23 +84,60 @@ async fn on_loopback_the_path_carries_the_largest_datagrams() {
 async fn nothing_of_it_is_left_when_it_is_killed() {
     let args =
         ["demo", "--json", "--bulk-mib", "100000", "--requests", "1", "--dials", "1"].map(str::to_owned);
-    let demo = crate::support::process::Process::start(&args);
+    // A process that is killed cannot remove its directory: it gets one that goes away with the test.
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let demo = Process::start_in(&args, temporary.path());
     let children = || {
         let path = format!("/proc/{0}/task/{0}/children", demo.pid());
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let pids = crate::support::until("the children to run", crate::support::PATIENCE, || async {
+    let pids = until("the children to run", PATIENCE, || async {
         let pids = children();
         (pids.len() == 4).then_some(pids)
     })
     .await;
     demo.signal("KILL");
-    crate::support::until("the children to end", crate::support::PATIENCE, || async {
+    until("the children to end", PATIENCE, || async {
         // A process that ended but was not waited for has no command line.
         let gone =
             |pid: &String| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
         pids.iter().all(gone).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn keep_leaves_it_up_with_commands_that_work_until_a_signal() {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let args = ["demo", "--keep", "--bulk-mib", "1", "--requests", "1", "--dials", "1"].map(str::to_owned);
+    let mut demo = Process::start_in(&args, temporary.path());
+    demo.logged(&["every byte was right"]).await;
+    let line = demo.logged(&[" forward --uds-name ", "--listen"]).await;
+    let words: Vec<String> =
+        line.trim_end_matches('&').split_whitespace().skip(1).map(str::to_owned).collect();
+    let forward = Process::start(&words);
+    forward.logged(&["forwarding "]).await;
+    demo.logged(&["curl -s --cacert", "https://localhost:"]).await;
+    for name in ["# server", "# agent-a", "# agent-b"] {
+        let line = demo.logged(&["/readyz?verbose", name]).await;
+        let address = line.split('/').nth(2).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(get(address, "/readyz").await.0, 200, "{name}");
+    }
+    demo.signal("INT");
+    assert!(demo.ended(PATIENCE).await.success());
+    let left = std::fs::read_dir(temporary.path()).expect("our directory").count();
+    assert_eq!(left, 0, "files are left behind");
+}
+
+#[tokio::test]
+async fn a_signal_in_the_middle_stops_everything() {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let args = ["demo", "--bulk-mib", "100000", "--requests", "1", "--dials", "1"].map(str::to_owned);
+    let mut demo = Process::start_in(&args, temporary.path());
+    demo.logged(&["this process", "server"]).await;
+    demo.signal("TERM");
+    assert_eq!(demo.ended(PATIENCE).await.code(), Some(1));
+    let left = std::fs::read_dir(temporary.path()).expect("our directory").count();
+    assert_eq!(left, 0, "files are left behind");
 }

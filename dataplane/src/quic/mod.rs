@@ -192,10 +192,10 @@ impl Quic {
         self.table.get(id).is_some_and(|conn| conn.liveness.is_suspect())
     }
 
-    /// The peer's current address.
+    /// The peer's current address; after the connection's end its last one, for as long as its place is not free.
     #[must_use]
     pub fn remote(&self, id: ConnId) -> Option<SocketAddr> {
-        self.table.get(id).filter(|conn| conn.is_usable()).map(|conn| conn.inner.remote_address())
+        self.table.get(id).map(|conn| conn.inner.remote_address())
     }
 
     /// The connections whose end was not reported, handshakes included.

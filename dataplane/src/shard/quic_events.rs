@@ -7,7 +7,7 @@ use super::session::Session;
 use super::tunnel::Phase;
 use crate::config::Role;
 use crate::port::Event;
-use crate::quic::{ConnId, LostReason, QuicEvent, Side, StreamId};
+use crate::quic::{ConnId, LostKind, LostReason, QuicEvent, Side, StreamId};
 use crate::wire::{CloseCode, ResetCode};
 
 impl<D: DatagramDriver> Shard<D> {
@@ -77,6 +77,11 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// A connection has ended: its dials move on, its tunnels are reset, everything of it goes.
     fn on_lost(&mut self, conn: ConnId, reason: &LostReason) {
+        let tls = matches!(reason.kind, LostKind::TlsLocal | LostKind::TlsPeer);
+        if tls && matches!(self.config.role, Role::Server(_)) {
+            let event = Event::AgentRejected { remote: self.quic.remote(conn), reason: reason.text.clone() };
+            self.mailbox.send_or_drop(event);
+        }
         let Some(mut session) = self.sessions.remove(&conn) else { return };
         if session.is_ready() {
             self.stats.sessions_ready -= 1;

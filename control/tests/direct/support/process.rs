@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,8 +24,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `adit` with these arguments; standard output and error are read line by line.
     pub(crate) fn start(args: &[String]) -> Self {
+        Self::start_in(args, &std::env::temp_dir())
+    }
+
+    /// The same, with a temporary directory of its own choice.
+    pub(crate) fn start_in(args: &[String], temporary: &Path) -> Self {
         let mut child = Command::new(ADIT)
             .args(args)
+            .env("TMPDIR", temporary)
             .env_remove("PROXY_SERVER_ID")
             .env_remove("PROXY_AGENT_ID")
             .stdin(Stdio::piped())
