@@ -160,7 +160,9 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let unread =
             tunnel.ingress.is_stopped() || (tunnel.ingress.has_ended() && !tunnel.egress.is_shut_down());
-        if unread && !tunnel.watching && !tunnel.ingress.is_armed() {
+        // Of an open tunnel's Unix socket it would tell nothing: see `on_gone`.
+        let telling = !tunnel.unix || matches!(tunnel.phase, Phase::Dialing(_));
+        if unread && telling && !tunnel.watching && !tunnel.ingress.is_armed() {
             tunnel.watching = true;
             self.submit(Op::Watch { socket }, Purpose::Watch, key);
         }

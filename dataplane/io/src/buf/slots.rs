@@ -65,20 +65,12 @@ pub(crate) struct SlotPool {
 }
 
 impl SlotPool {
-    /// A pool of `count` slots (at most [`SLOTS_MAX`]) of `slot_bytes` each. The memory is reserved at once and
-    /// touched when it is first filled.
+    /// A pool of `count` slots (at most [`SLOTS_MAX`]) of `slot_bytes` each. A slot's memory is allocated when it is
+    /// first taken and kept from then on: as slots are reused last in, first out, a quiet process owns few.
     pub(crate) fn new(count: usize, slot_bytes: usize) -> Self {
         assert!(count <= SLOTS_MAX, "a pool of {count} slots");
         let count = u16::try_from(count).expect("SLOTS_MAX fits 16 bits");
-        let slots = (0..count)
-            .map(|_| {
-                // Zeroed by the allocator, mostly for nothing (fresh pages are); then every byte is initialised
-                // for good, also those that a kernel leaves out between the parts of what it writes.
-                let mut handle = BytesMut::zeroed(slot_bytes);
-                handle.clear();
-                Slot { handle, state: State::Free }
-            })
-            .collect();
+        let slots = (0..count).map(|_| Slot { handle: BytesMut::new(), state: State::Free }).collect();
         Self {
             slot_bytes,
             slots,
@@ -107,6 +99,12 @@ impl SlotPool {
         let index = self.free.pop()?;
         let slot = &mut self.slots[usize::from(index.0)];
         debug_assert_eq!(slot.state, State::Free);
+        if slot.handle.capacity() == 0 {
+            // Zeroed once, so that every byte is initialised for good, also those that a kernel leaves out between
+            // the parts of what it writes.
+            slot.handle = BytesMut::zeroed(self.slot_bytes);
+            slot.handle.clear();
+        }
         slot.state = State::Taken;
         Some(index)
     }
