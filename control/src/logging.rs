@@ -39,24 +39,30 @@ pub(crate) fn start(flags: &LogFlags, klog_v: Option<i32>) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// Lets a few lines of a kind through in a while, for events that strangers can cause.
-#[derive(Debug, Default)]
+/// Lets some lines of a kind through in a while, for events that others can cause as often as they like.
+#[derive(Debug)]
 pub(crate) struct Restraint {
+    lines_max: u32,
     since: Option<Instant>,
     told: u32,
     untold: u64,
 }
 
 impl Restraint {
-    const LINES: u32 = 10;
+    /// What is counted anew after this time.
     const WHILE: Duration = Duration::from_secs(10);
+
+    /// So many lines in ten seconds.
+    pub(crate) const fn new(lines_max: u32) -> Self {
+        Self { lines_max, since: None, told: 0, untold: 0 }
+    }
 
     /// Whether this one may be told, and if so how many before it were not.
     pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Self::WHILE) {
             (self.since, self.told) = (Some(now), 0);
         }
-        if self.told == Self::LINES {
+        if self.told == self.lines_max {
             self.untold += 1;
             return None;
         }
@@ -70,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_get_few_lines() {
-        let mut restraint = Restraint::default();
+    fn so_many_lines_are_told_and_the_rest_counted() {
+        let mut restraint = Restraint::new(10);
         let start = Instant::now();
         let told = (0..100).filter(|_| restraint.admit(start).is_some()).count();
         assert_eq!(told, 10);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_dataplane::config::{Role, ServerRole};
 use adit_dataplane::port::{Command, ConnectionKey, DialOutcome, Event, ListenerKind, ShardId, Verdict};
@@ -47,7 +47,8 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
         dials: Dials::default(),
         welcome,
         handshakes_failed: 0,
-        rejections: Restraint::default(),
+        rejections: Restraint::new(10),
+        failures: Restraint::new(100),
         file: None,
     };
     let mut supervisor =
@@ -144,6 +145,8 @@ struct ServerPart {
     /// TLS handshakes that failed.
     handshakes_failed: u64,
     rejections: Restraint,
+    /// Dials that failed.
+    failures: Restraint,
     /// The frontend's socket file, while it is there.
     file: Option<SocketFile>,
 }
@@ -163,12 +166,7 @@ impl Part for ServerPart {
             Event::AgentRejected { remote, reason } => self.rejected(remote, &reason),
             Event::DialFinished { outcome, duration, target, error, .. } => {
                 self.dials.record(outcome, duration);
-                let (outcome_word, ms) = (outcome_word(outcome), duration.as_millis());
-                if matches!(outcome, DialOutcome::Established | DialOutcome::FrontendClose) {
-                    tracing::debug!(target, outcome = outcome_word, ms, "dial");
-                } else {
-                    tracing::info!(target, outcome = outcome_word, ms, error, "dial failed");
-                }
+                self.log_dial(outcome, duration, &target, &error);
             }
             other => tracing::warn!(event = ?other, "a server's shard says what only an agent's says"),
         }
@@ -229,6 +227,16 @@ impl ServerPart {
             }
         }
         verdict
+    }
+
+    fn log_dial(&mut self, outcome: DialOutcome, duration: Duration, target: &str, error: &str) {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let word = outcome_word(outcome);
+        if matches!(outcome, DialOutcome::Established | DialOutcome::FrontendClose) {
+            tracing::debug!(target, outcome = word, ms, "dial");
+        } else if let Some(untold) = self.failures.admit(Instant::now()) {
+            tracing::info!(target, outcome = word, ms, error, untold, "dial failed");
+        }
     }
 
     /// Anybody can make a handshake fail, as often as they like: the log tells of a few.

@@ -201,3 +201,29 @@ fn run_on<D: DatagramDriver<Socket = OwnedSocket>>(
     }
     shard.run().map_err(|error| format!("its driver broke: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends a thread in this way and gives what control hears of it.
+    fn ended(end: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+        let (exits, mut heard) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || {
+            let mut exit = ExitGuard { shard: ShardId(3), result: Err("it panicked".to_owned()), exits };
+            exit.result = end();
+        });
+        // A panic is what one of the cases is about.
+        let _ = thread.join();
+        let exit = heard.try_recv().expect("control hears of every end");
+        assert_eq!(exit.shard, ShardId(3));
+        exit.result
+    }
+
+    #[test]
+    fn control_hears_how_a_shard_ended() {
+        assert_eq!(ended(|| Ok(())), Ok(()));
+        assert_eq!(ended(|| Err("its driver broke".to_owned())), Err("its driver broke".to_owned()));
+        assert_eq!(ended(|| panic!("a broken invariant")), Err("it panicked".to_owned()));
+    }
+}

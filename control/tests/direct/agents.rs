@@ -140,3 +140,14 @@ async fn an_agent_waits_for_a_server_that_is_not_there_yet() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_agent_whose_servers_name_is_unknown_keeps_asking() {
+    let dir = certificates().await;
+    let options = Options { server_host: "no-such-host.invalid", ..Options::default() };
+    let agent = Process::start(&agent_args(&dir, &options, 8091, "lost"));
+    agent.logged(&["cannot resolve --proxy-server-host", "no-such-host.invalid"]).await;
+    let health = agent.address("health").await;
+    agent.logged(&["cannot resolve --proxy-server-host", "what was known stays"]).await;
+    assert_eq!(crate::support::metrics::get(health, "/readyz").await.0, 503);
+}

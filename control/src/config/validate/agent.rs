@@ -1,6 +1,7 @@
 //! [`AgentFlags`] to [`AgentConfig`].
 
 use adit_dataplane::route::Identifiers;
+use rustls_pki_types::ServerName;
 
 use super::files::{self, Usage};
 use super::{Problems, common, drain_time, id};
@@ -14,8 +15,14 @@ use crate::config::{AgentConfig, Bind, BindHost};
 pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> {
     let mut problems = Problems::default();
     problems.refuse_later(&flags.later.all());
-    if flags.proxy_server_host.is_empty() {
-        problems.add("--proxy-server-host", "name the server's address or host name");
+    let server_host = flags.proxy_server_host.trim_matches(['[', ']']);
+    if ServerName::try_from(server_host).is_err() {
+        problems.add(
+            "--proxy-server-host",
+            format_args!(
+                "{server_host:?} is neither an address nor a host name: write the server's, without a port"
+            ),
+        );
     }
     let server_port = problems.port("--proxy-server-port", flags.proxy_server_port);
     if server_port == 0 && flags.proxy_server_port == 0 {
@@ -72,7 +79,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         ),
         identity,
         server_roots,
-        server_host: flags.proxy_server_host.trim_matches(['[', ']']).to_owned(),
+        server_host: server_host.to_owned(),
         server_port,
         agent_id,
         identifiers: flags.agent_identifiers.clone(),
