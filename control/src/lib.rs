@@ -24,6 +24,7 @@ mod demo;
 mod forward;
 mod lifeline;
 mod logging;
+mod memory;
 mod metrics;
 mod random;
 mod resolve;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_dataplane::config::{Role, ShardConfig};
-use adit_dataplane::limits::PROCESS_BUDGET_BYTES;
+
 use adit_dataplane::port::{Command, Event, ShardId};
 use adit_dataplane::quic::QuicConfig;
 use adit_dataplane::shard::Shard;
@@ -17,6 +17,7 @@ use adit_io::uring::UringDriver;
 use adit_io::{DatagramDriver, DriverChoice, DriverConfig, DriverKind, ResourceLimits, Wake};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::memory::stopped_readers_budget_bytes;
 use crate::metrics::DriverChosen;
 
 /// Wakes the control loop; handed to every shard.
@@ -190,7 +191,7 @@ fn run_on<D: DatagramDriver<Socket = OwnedSocket>>(
         quic: plan.quic,
         seed: crate::random::bytes(),
         zero_copy: true,
-        budget_bytes: PROCESS_BUDGET_BYTES / shards,
+        budget_bytes: stopped_readers_budget_bytes() / shards,
     };
     let mut shard = match Shard::new(config, driver, mailbox, plan.udp) {
         Ok(shard) => shard,
