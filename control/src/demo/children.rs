@@ -12,12 +12,15 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a child may take to open its ports.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a child may take to end once it was asked to.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the end of a child's log may take to be read.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 /// Lines of a child's log that are kept.
 const TAIL_LINES: usize = 40;
 /// Bytes of a line that are kept.
@@ -34,6 +37,8 @@ pub(crate) struct Process {
     /// Held open: when it closes, the child ends. (Kept apart from `child`, whose `wait` would close it.)
     lifeline: Option<ChildStdin>,
     said: Arc<Said>,
+    /// End when the child's outputs do.
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// What a child wrote.
@@ -69,11 +74,12 @@ impl Process {
         let pid = child.id().ok_or_else(|| format!("{name} ended at once"))?;
         let lifeline = child.stdin.take();
         let said = Arc::new(Said::default());
+        let mut readers = Vec::new();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
-            tokio::spawn(listen(BufReader::new(stderr), Arc::clone(&said), Said::log_line));
-            tokio::spawn(listen(BufReader::new(stdout), Arc::clone(&said), Said::output_line));
+            readers.push(tokio::spawn(listen(BufReader::new(stderr), Arc::clone(&said), Said::log_line)));
+            readers.push(tokio::spawn(listen(BufReader::new(stdout), Arc::clone(&said), Said::output_line)));
         }
-        Ok(Self { name: name.to_owned(), pid, child, lifeline, said })
+        Ok(Self { name: name.to_owned(), pid, child, lifeline, said, readers })
     }
 
     /// The address that the child logged for `what`.
@@ -119,15 +125,17 @@ impl Process {
             found = timeout(START_TIME_MAX, wait) => {
                 found.map_err(|_| self.trouble(&format!("did not say {what:?} in time")))
             }
-            status = self.child.wait() => Err(self.trouble(&ended(status))),
+            ended = self.ended() => Err(ended),
         }
     }
 
-    /// Resolves when the child ends, which it should not.
+    /// Resolves when the child ends, which it should not, with the end of its log.
     pub(crate) async fn ended(&mut self) -> String {
         let status = self.child.wait().await;
-        // The readers may be a line behind.
-        let _ = timeout(Duration::from_millis(200), self.said.news.notified()).await;
+        for reader in self.readers.drain(..) {
+            // What it wrote last is still in the pipe. A reader that fails has read what there was.
+            let _ = timeout(LAST_WORDS_TIME_MAX, reader).await;
+        }
         self.trouble(&ended(status))
     }
 
