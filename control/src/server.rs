@@ -156,11 +156,11 @@ impl Part for ServerPart {
         match event {
             Event::AgentPresented { connection, hello, certificates, remote } => {
                 let verdict = self.presented(connection, &hello, !certificates.is_empty(), remote);
-                let accepted = matches!(verdict, Verdict::Accept(_));
-                posts.push(Post::To(shard, Command::Verdict { connection, verdict }));
-                if accepted {
+                if matches!(verdict, Verdict::Accept(_)) {
+                    // Before the verdict: an agent that believes it is connected can be chosen.
                     posts.push(Post::Routes(self.registry.routes()));
                 }
+                posts.push(Post::To(shard, Command::Verdict { connection, verdict }));
             }
             Event::AgentGone { connection, reason } => self.gone(connection, &reason, posts),
             Event::AgentRejected { remote, reason } => self.rejected(remote, &reason),
