@@ -35,7 +35,7 @@ fn limit_bytes(root: &Path, groups: &str) -> Option<u64> {
                 }
                 _ => return None,
             };
-            // In a container the path may be that of the host, which is not there: the root then is the container's own.
+            // In a container the path may be the host's, which is not there: the root then is the container's own.
             let group = root.join(path.trim_start_matches('/'));
             group
                 .ancestors()
