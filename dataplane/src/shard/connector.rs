@@ -167,7 +167,9 @@ impl<D: DatagramDriver> Shard<D> {
     /// The server process that a replaced connection led to may still be there: then its tunnels may end in peace.
     fn retire(&mut self, old: ConnId, new: ConnId) {
         let same = match (self.sessions.get(&old), self.sessions.get(&new)) {
-            (Some(old), Some(new)) => old.server_instance == new.server_instance && old.tunnels > 0,
+            (Some(old), Some(new)) => {
+                old.server_instance == new.server_instance && (old.tunnels > 0 || !old.finishing.is_empty())
+            }
             _ => false,
         };
         if let Some(session) = self.sessions.get_mut(&old) {

@@ -71,7 +71,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     pub(super) fn progress_drain(&mut self) {
         match self.drain {
-            Drain::Draining { cut, .. } if self.tunnels.is_empty() => {
+            Drain::Draining { deadline, cut }
+                if self.tunnels.is_empty() && self.is_acknowledged(deadline) =>
+            {
                 let deadline = self.now + CLOSING_TIME_MAX;
                 self.drain = Drain::Closing { deadline, cut };
                 self.timers.set(deadline, Timer::Drain);
@@ -90,6 +92,11 @@ impl<D: DatagramDriver> Shard<D> {
             }
             _ => {}
         }
+    }
+
+    /// Whether the peers have everything that ended tunnels sent, or there is no time left for it.
+    fn is_acknowledged(&self, deadline: Instant) -> bool {
+        self.now >= deadline || self.sessions.values().all(|session| session.finishing.is_empty())
     }
 
     fn has_said_goodbye(session: &super::session::Session) -> bool {

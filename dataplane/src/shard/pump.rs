@@ -84,6 +84,7 @@ impl<D: DatagramDriver> Shard<D> {
                 return false;
             }
             tunnel.ingress.on_finished();
+            self.on_stream_ending(conn, stream);
         }
         true
     }

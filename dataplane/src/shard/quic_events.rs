@@ -27,8 +27,11 @@ impl<D: DatagramDriver> Shard<D> {
                 },
                 QuicEvent::Readable { conn, stream } => self.on_readable(conn, stream),
                 QuicEvent::Writable { conn, stream } => self.on_writable(conn, stream),
-                QuicEvent::Stopped { conn, stream, .. } => self.on_stopped(conn, stream),
-                QuicEvent::Finished { .. } => {}
+                QuicEvent::Stopped { conn, stream, .. } => {
+                    self.on_stream_settled(conn, stream);
+                    self.on_stopped(conn, stream);
+                }
+                QuicEvent::Finished { conn, stream } => self.on_stream_settled(conn, stream),
                 QuicEvent::StreamsAvailable { conn } => self.on_streams_available(conn),
                 QuicEvent::Suspect { conn } => match self.config.role {
                     Role::Server(_) => self.move_dials_from_suspect(conn),

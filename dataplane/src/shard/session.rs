@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use adit_io::DatagramDriver;
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 
 use super::Shard;
 use super::timers::Timer;
@@ -53,6 +54,9 @@ pub(super) struct Session {
     pub(super) lame: bool,
     /// Tunnels on it.
     pub(super) tunnels: u32,
+    /// Streams that were ended and are not acknowledged to their end: closing the connection would lose them. Keys
+    /// are ours or bounded by what was granted.
+    pub(super) finishing: FxHashSet<StreamId>,
     /// Server: dials that wait for a stream, oldest first. Bounded by the tunnel table.
     pub(super) waiting: VecDeque<Key>,
 }
@@ -72,6 +76,7 @@ impl Session {
             server_instance: Vec::new(),
             lame: false,
             tunnels: 0,
+            finishing: FxHashSet::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -321,7 +326,28 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn on_tunnel_left(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.tunnels = session.tunnels.saturating_sub(1);
-        if session.lame && session.tunnels == 0 {
+        self.close_if_replaced(conn);
+    }
+
+    /// A stream was ended; until the peer has all of it, its connection must stay.
+    pub(super) fn on_stream_ending(&mut self, conn: ConnId, stream: StreamId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.finishing.insert(stream);
+        }
+    }
+
+    /// The peer has all of a stream, or wants no more of it.
+    pub(super) fn on_stream_settled(&mut self, conn: ConnId, stream: StreamId) {
+        if let Some(session) = self.sessions.get_mut(&conn)
+            && session.finishing.remove(&stream)
+        {
+            self.close_if_replaced(conn);
+        }
+    }
+
+    fn close_if_replaced(&mut self, conn: ConnId) {
+        let over = |session: &Session| session.lame && session.tunnels == 0 && session.finishing.is_empty();
+        if self.sessions.get(&conn).is_some_and(over) {
             self.close_session(conn, CloseCode::NoError, "replaced by a newer connection");
         }
     }
