@@ -73,4 +73,18 @@ pub enum Defect {
     StaleTokenAccepted,
     /// A stream is now and then not read again after its bytes were sent.
     CreditNotReturned,
+    /// The place of a train that was sent with zero copy is used again at the result, before the notification.
+    BufferReusedEarly,
+}
+
+#[cfg(feature = "defects")]
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::LostFin,
+        Self::MultishotNotRearmed,
+        Self::StaleTokenAccepted,
+        Self::CreditNotReturned,
+        Self::BufferReusedEarly,
+    ];
 }

@@ -146,6 +146,15 @@ impl<D: DatagramDriver> Shard<D> {
         if !more {
             self.trains.in_flight.remove(key);
         }
+        #[cfg(feature = "defects")]
+        if self.config.defect == Some(crate::config::Defect::BufferReusedEarly) {
+            if more {
+                self.trains.in_flight.remove(key);
+            } else if transmit.as_ref().is_some_and(|transmit| transmit.zero_copy) {
+                self.trains.zero_copy += 1;
+            }
+            self.trains.zero_copy -= usize::from(more);
+        }
         let refused = matches!(result, Err(OpError::Os(EIO | EINVAL)));
         if let Some(transmit) = &transmit {
             self.trains.zero_copy -= usize::from(transmit.zero_copy);
