@@ -228,6 +228,7 @@ impl Faults {
         calm.net.mtu_bytes =
             self.net.mtu_shrink.map_or(self.net.mtu_bytes, |(_, to)| to.min(self.net.mtu_bytes));
         calm.pipe.latency = self.pipe.latency;
+        calm.io.notification = self.io.notification;
         calm
     }
 }

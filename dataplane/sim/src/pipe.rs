@@ -98,8 +98,6 @@ pub(crate) struct Pipe {
     reset_discards: bool,
     flows: [Flow; 2],
     ends: [End; 2],
-    /// Whether the world, not an end, broke this connection.
-    pub(crate) injected: bool,
 }
 
 impl Pipe {
@@ -110,7 +108,6 @@ impl Pipe {
             reset_discards,
             flows: Default::default(),
             ends: Default::default(),
-            injected: false,
         }
     }
 

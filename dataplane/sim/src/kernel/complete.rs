@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{OpEntry, State, Work};
 use crate::clock::SimTime;
-use crate::net::{Event, SimNet};
+use crate::net::{Event, SimNet, SocketKind};
 use crate::tally::Family;
 
 /// Notifications of one process that wait for a close, at most: the machine's own sockets bound it as well.
@@ -76,7 +76,13 @@ impl SimNet {
         outcome: Outcome,
     ) {
         let after = self.io_span(|faults| faults.io.completion_latency);
-        let at = self.time().plus_ns(after).max(entry.visible_from);
+        let mut at = self.time().plus_ns(after).max(entry.visible_from);
+        if let Some(socket) = entry.socket.and_then(|socket| self.sockets.get_mut(socket))
+            && !matches!(socket.kind, SocketKind::Udp(_))
+        {
+            at = at.max(socket.visible_from);
+            socket.visible_from = at;
+        }
         entry.visible_from = at;
         if !more {
             entry.state = State::Done;

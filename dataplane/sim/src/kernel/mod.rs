@@ -40,6 +40,10 @@ pub struct DriverConfig {
     pub gro: bool,
     /// Whether zero copy is offered.
     pub zero_copy: bool,
+    /// Datagram sends that may be outstanding at once; one more is reported as a violation.
+    pub trains_max: usize,
+    /// Those of them that may ask for zero copy; likewise.
+    pub lent_trains_max: usize,
     /// Whether a turn moves the clock by itself, for use without a world.
     pub free_running: bool,
 }
@@ -55,6 +59,8 @@ impl Default for DriverConfig {
             gso_segments_max: 64,
             gro: true,
             zero_copy: true,
+            trains_max: usize::MAX,
+            lent_trains_max: usize::MAX,
             free_running: false,
         }
     }
@@ -104,6 +110,9 @@ pub(crate) struct Process {
     pub(crate) datagram: SlotPool,
     pub(crate) segmentation_refused_from: Option<SimTime>,
     pub(crate) parked_notifications: usize,
+    /// Datagram sends outstanding, and those of them whose buffer is lent.
+    trains: usize,
+    lent_trains: usize,
     pub(crate) alive: bool,
     /// What the last turn waits for; `None`: run again at once.
     pub(crate) sleep_until: Option<SimTime>,
@@ -148,6 +157,8 @@ impl SimNet {
             datagram: SlotPool::new(config.datagram_slots, 64 * 1024),
             segmentation_refused_from,
             parked_notifications: 0,
+            trains: 0,
+            lent_trains: 0,
             alive: true,
             sleep_until: None,
             not_before: now,
@@ -265,8 +276,27 @@ impl SimNet {
         {
             broken.push(format!("a send of {} pieces, or of an empty one", data.len()));
         }
+        self.count_train(pid, work, &mut broken);
         for text in broken {
             self.violation(text);
+        }
+    }
+
+    /// The shard's own bounds on what the kernel holds of it.
+    fn count_train(&mut self, pid: usize, work: &Work, broken: &mut Vec<String>) {
+        let Work::DatagramSend { transmit, .. } = work else { return };
+        let process = &mut self.processes[pid];
+        process.trains += 1;
+        process.lent_trains += usize::from(transmit.zero_copy);
+        if process.trains > process.config.trains_max {
+            broken.push(format!(
+                "{} trains are in flight, {} may be",
+                process.trains, process.config.trains_max
+            ));
+        }
+        if process.lent_trains > process.config.lent_trains_max {
+            let (lent, most) = (process.lent_trains, process.config.lent_trains_max);
+            broken.push(format!("{lent} zero-copy trains are without their notification, {most} may be"));
         }
     }
 
@@ -454,6 +484,9 @@ impl SimNet {
             process.delivered_seq = process.delivered_seq.max(ready.seq);
             if !ready.more {
                 let entry = process.ops.remove(&ready.op);
+                process.trains -=
+                    usize::from(matches!(ready.kind, OpKind::SendDatagrams | OpKind::SendDatagramsZeroCopy));
+                process.lent_trains -= usize::from(ready.kind == OpKind::SendDatagramsZeroCopy);
                 self.let_go_of_socket(entry, ready.op);
             }
             self.note("complete", ready.token.0, u64::from(ready.more));

@@ -132,8 +132,10 @@ pub struct SimNet {
     pub(crate) processes: Vec<Process>,
     events: BinaryHeap<Reverse<Due>>,
     next_seq: u64,
-    scripts_due: BTreeSet<u32>,
+    /// When each scripted endpoint is stepped next.
+    scripts_due: BTreeMap<u32, SimTime>,
     violations: Vec<String>,
+    broken: BTreeSet<u64>,
 }
 
 impl SimNet {
@@ -161,8 +163,9 @@ impl SimNet {
             processes: Vec::new(),
             events: BinaryHeap::new(),
             next_seq: 0,
-            scripts_due: BTreeSet::new(),
+            scripts_due: BTreeMap::new(),
             violations: Vec::new(),
+            broken: BTreeSet::new(),
         };
         net.schedule_chaos();
         net
@@ -224,6 +227,10 @@ impl SimNet {
             Event::Datagram(flying) => self.datagram_arrives(*flying),
             Event::Unreachable { socket, peer, forged } => self.unreachable_arrives(socket, peer, forged),
             Event::Script(id) => {
+                if self.scripts_due.get(&id) != Some(&due.at) {
+                    // An earlier step took its place.
+                    return Some(Ran::Done);
+                }
                 self.scripts_due.remove(&id);
                 self.note("script", u64::from(id), 0);
                 return Some(Ran::Script(id));
@@ -246,16 +253,14 @@ impl SimNet {
         self.faults = faults;
     }
 
-    /// Steps the scripted endpoint with this number after a delay. At most one step is pending for each.
+    /// Steps the scripted endpoint with this number after a delay, or earlier: one step is pending for each, and
+    /// whoever is stepped asks again for what it still waits for.
     pub fn wake_script(&mut self, id: u32, after_ns: u64) {
-        if self.scripts_due.insert(id) {
-            self.schedule_in(after_ns, Event::Script(id));
+        let at = self.time().plus_ns(after_ns);
+        if self.scripts_due.get(&id).is_none_or(|due| at < *due) {
+            self.scripts_due.insert(id, at);
+            self.schedule(at, Event::Script(id));
         }
-    }
-
-    /// Steps the scripted endpoint with this number after a delay, whatever else wakes it before.
-    pub fn wake_script_later(&mut self, id: u32, after_ns: u64) {
-        self.schedule_in(after_ns, Event::Script(id));
     }
 
     /// Broken rules seen so far: misuse of the driver's contract, buffers that changed while the kernel had them.

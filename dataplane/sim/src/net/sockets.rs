@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use adit_io::Close;
 
 use super::{Address, HostId, UdpItem};
+use crate::clock::SimTime;
 use crate::pipe::Side;
 
 /// A socket outside any driver: a plain name, with a generation so that a closed socket's name reaches nobody.
@@ -74,6 +75,9 @@ pub(crate) struct Socket {
     pub(crate) ops: Vec<u64>,
     /// How it is to be closed once the last of them is done.
     pub(crate) closing: Option<Close>,
+    /// Completions on one socket become visible in the order in which they happened, whichever direction they are
+    /// of: what took an error off the socket is seen before what found none any more.
+    pub(crate) visible_from: SimTime,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,16 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(crate) fn insert(&mut self, host: HostId, owner: Owner, kind: SocketKind) -> SimSocket {
-        let socket = Socket { host, owner, kind, local: None, peer: None, ops: Vec::new(), closing: None };
+        let socket = Socket {
+            host,
+            owner,
+            kind,
+            local: None,
+            peer: None,
+            ops: Vec::new(),
+            closing: None,
+            visible_from: SimTime(0),
+        };
         if let Some(index) = self.free.pop() {
             let place = &mut self.places[index as usize];
             place.socket = Some(socket);

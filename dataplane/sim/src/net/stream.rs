@@ -328,12 +328,16 @@ impl SimNet {
         self.connections.get(&connection).map_or(0, |c| c.pipe.unsent_bytes(side))
     }
 
+    /// A name of the connection that a stream socket is an end of, which outlives it.
+    #[must_use]
+    pub fn connection_of(&self, socket: SimSocket) -> Option<u64> {
+        self.stream(socket).map(|(connection, _)| connection)
+    }
+
     /// Whether the world itself broke this connection (an injected error), so that no end can be blamed.
     #[must_use]
-    pub fn was_broken(&self, socket: SimSocket) -> bool {
-        self.stream(socket)
-            .and_then(|(connection, _)| self.connections.get(&connection))
-            .is_some_and(|c| c.pipe.injected)
+    pub fn was_broken(&self, connection: u64) -> bool {
+        self.broken.contains(&connection)
     }
 
     /// Whether the connection is gone in both directions or failed (poll(2): POLLHUP, POLLERR).
@@ -355,10 +359,10 @@ impl SimNet {
     /// Breaks a connection from outside: both ends fail, now.
     pub(crate) fn break_connection(&mut self, socket: SimSocket, errno: i32) {
         let Some((connection, side, pipe)) = self.pipe_of(socket) else { return };
-        pipe.injected = true;
         pipe.fail(side, errno);
         pipe.take_error(side);
         pipe.fail(side.other(), crate::pipe::ECONNRESET);
+        self.broken.insert(connection);
         self.note("broken", connection, u64::from(errno.unsigned_abs()));
         self.poke_side(connection, Side::A);
         self.poke_side(connection, Side::B);

@@ -72,8 +72,8 @@ pub struct Client {
     pub answer: Option<Answer>,
     /// When the server closed the connection without an answer.
     pub closed_unanswered_at: Option<SimTime>,
-    /// Whether the world broke the connection before there was a tunnel.
-    pub broken_early: bool,
+    /// Its connection to the server.
+    pub connection: Option<u64>,
     /// Payload that came in one piece with the answer, although the client had said nothing (design.md D15).
     pub bytes_behind_answer: usize,
     ended: Option<End>,
@@ -105,7 +105,7 @@ impl Client {
             asked_at: None,
             answer: None,
             closed_unanswered_at: None,
-            broken_early: false,
+            connection: None,
             bytes_behind_answer: 0,
             ended: None,
         }
@@ -169,10 +169,11 @@ impl Client {
 
     fn connect(&mut self, net: &mut SimNet) {
         let Ok(socket) = net.connect_unix(self.host, &self.path) else {
-            return net.wake_script_later(self.script, CONNECT_AGAIN_NS);
+            return net.wake_script(self.script, CONNECT_AGAIN_NS);
         };
         net.own_by_script(socket, self.script);
         self.connected_at = Some(net.time());
+        self.connection = net.connection_of(socket);
         let request = |target: &str| {
             format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: adit-sim\r\n\r\n")
                 .into_bytes()
@@ -205,7 +206,7 @@ impl Client {
                     net.write(socket, Bytes::copy_from_slice(&head[*written..*written + bytes]));
                     *written += bytes;
                     if piece_max < usize::MAX && *written < head.len() {
-                        return net.wake_script_later(self.script, 3_000_000);
+                        return net.wake_script(self.script, 3_000_000);
                     }
                 }
                 Err(_) => break,
@@ -213,7 +214,6 @@ impl Client {
         }
         match self.opening {
             Opening::LeavesEarly(_) | Opening::LeavesBeforeAnswer(_) => {
-                self.broken_early = net.was_broken(socket);
                 net.close(socket, Close::Graceful);
                 self.state = State::Over;
             }
@@ -245,7 +245,6 @@ impl Client {
         let head_end = seen.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
         let Some(head_end) = head_end.filter(|_| seen.len() <= ANSWER_BYTES_MAX) else {
             if ended {
-                self.broken_early = net.was_broken(socket);
                 self.closed_unanswered_at = Some(net.time());
                 net.close(socket, Close::Graceful);
                 self.state = State::Over;
@@ -261,7 +260,6 @@ impl Client {
         }
         self.answer = Some(Answer { status, at: net.time(), text });
         if status != 200 {
-            self.broken_early = net.was_broken(socket);
             net.close(socket, Close::Graceful);
             self.state = State::Over;
             return;

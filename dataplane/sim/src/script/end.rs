@@ -49,8 +49,8 @@ pub struct End {
     pub closed: Option<Did>,
     /// How it saw the other direction end, and when.
     pub saw: Option<(Seen, SimTime)>,
-    /// Whether the world broke its connection.
-    pub broken: bool,
+    /// The connection that it is an end of.
+    pub connection: Option<u64>,
     /// Whether a write failed.
     pub cannot_send: bool,
     /// The first wrong byte.
@@ -82,7 +82,7 @@ impl End {
             finished: false,
             closed: None,
             saw: None,
-            broken: false,
+            connection: net.connection_of(socket),
             cannot_send: false,
             wrong_at: None,
             next_write: start,
@@ -152,11 +152,9 @@ impl End {
                 }
                 Readable::End => {
                     let gone = net.is_gone(socket);
-                    self.broken |= net.was_broken(socket);
                     self.saw = Some((if gone { Seen::EndAndGone } else { Seen::End }, now));
                 }
                 Readable::Failed(_) => {
-                    self.broken |= net.was_broken(socket);
                     self.saw = Some((Seen::Reset, now));
                 }
             }
@@ -172,13 +170,14 @@ impl End {
                 if !self.stopped {
                     self.stopped = true;
                     self.stopped_until = stop.for_ns.map(|ns| now.plus_ns(ns));
-                    if let Some(ns) = stop.for_ns {
-                        net.wake_script_later(script, ns);
-                    }
                 }
                 match self.stopped_until {
                     Some(until) if until <= now => {}
-                    _ => return None,
+                    Some(until) => {
+                        net.wake_script(script, until.0 - now.0);
+                        return None;
+                    }
+                    None => return None,
                 }
             } else {
                 let left = stop.after_bytes - self.received;
@@ -186,7 +185,7 @@ impl End {
             }
         }
         if self.next_read > now {
-            net.wake_script_later(script, self.next_read.0 - now.0);
+            net.wake_script(script, self.next_read.0 - now.0);
             return None;
         }
         Some(bytes)
@@ -200,14 +199,13 @@ impl End {
             }
             let now = net.time();
             if self.next_write > now {
-                net.wake_script_later(script, self.next_write.0 - now.0);
+                net.wake_script(script, self.next_write.0 - now.0);
                 return;
             }
             let room = match net.writable(socket) {
                 Ok(0) => return,
                 Ok(room) => room,
                 Err(_) => {
-                    self.broken |= net.was_broken(socket);
                     self.cannot_send = true;
                     return;
                 }
@@ -237,7 +235,6 @@ impl End {
         }
         let failed = matches!(self.saw, Some((Seen::Reset | Seen::EndAndGone, _)));
         if failed || (peer_ended && (self.finished || self.cannot_send)) {
-            self.broken |= net.was_broken(socket);
             net.close(socket, Close::Graceful);
             self.socket = None;
         }
@@ -253,7 +250,6 @@ impl End {
     fn close(&mut self, net: &mut SimNet, socket: SimSocket, how: Close) {
         let unread = matches!(net.readable(socket), Ok(Readable::Bytes(_)));
         let aborts = unread || (how == Close::Reset && net.is_tcp(socket));
-        self.broken |= net.was_broken(socket);
         self.closed = Some(if aborts { Did::Aborted } else { Did::Closed });
         net.close(socket, how);
         self.socket = None;

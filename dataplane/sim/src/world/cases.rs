@@ -1,0 +1,96 @@
+//! The workload at run time: each planned tunnel's client and target.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::options::{OpeningKind, TargetKind, TunnelPlan};
+use crate::net::{HostId, SimNet};
+use crate::script::{Client, Opening, Target};
+
+/// Where the targets are.
+pub(super) const TARGETS_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+/// The name that leads there.
+pub(super) const TARGETS_NAME: &str = "targets.adit.test";
+/// The server's Unix socket.
+pub(super) const SOCKET_PATH: &str = "/run/adit/frontend.sock";
+
+/// One tunnel, or an attempt at one.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) plan: TunnelPlan,
+    pub(crate) client: Client,
+    pub(crate) target: Option<Target>,
+    /// Whether it must succeed whatever happened before.
+    pub(crate) proof: bool,
+}
+
+/// The scripts of tunnel `tunnel`: its client's, and its target's.
+const fn scripts(tunnel: u32) -> (u32, u32) {
+    (tunnel * 2, tunnel * 2 + 1)
+}
+
+impl Case {
+    pub(super) fn new(
+        net: &mut SimNet,
+        seed: u64,
+        tunnel: u32,
+        plan: TunnelPlan,
+        client_host: HostId,
+        target_host: HostId,
+        proof: bool,
+    ) -> Self {
+        let (client_script, target_script) = scripts(tunnel);
+        let port = 10_000 + u16::try_from(tunnel).expect("few tunnels in one world");
+        let at = SocketAddr::new(TARGETS_IP, port);
+        let name = match plan.target {
+            TargetKind::Serves | TargetKind::Refuses | TargetKind::BlackHole => at.to_string(),
+            TargetKind::ServesByName => format!("{TARGETS_NAME}:{port}"),
+            TargetKind::UnknownName => format!("nowhere.adit.test:{port}"),
+            TargetKind::Forbidden => format!("169.254.169.254:{port}"),
+        };
+        if plan.target == TargetKind::BlackHole {
+            net.black_hole(at);
+        }
+        let target = matches!(plan.target, TargetKind::Serves | TargetKind::ServesByName)
+            .then(|| Target::new(net, target_host, at, target_script, seed, tunnel, plan.target_manners));
+        let opening = match plan.opening {
+            OpeningKind::Connect => Opening::Connect(name),
+            OpeningKind::Trickled => Opening::Trickled(name),
+            OpeningKind::Silence => Opening::Silence,
+            OpeningKind::Garbage => Opening::Garbage,
+            OpeningKind::LeavesEarly => Opening::LeavesEarly(name),
+            OpeningKind::LeavesBeforeAnswer => Opening::LeavesBeforeAnswer(name),
+        };
+        let path = SOCKET_PATH.to_owned();
+        let client =
+            Client::new(client_script, seed, tunnel, client_host, path, opening, plan.client_manners);
+        let now = net.time();
+        net.wake_script(client_script, plan.start_ns.saturating_sub(now.0));
+        Self { plan, client, target, proof }
+    }
+
+    /// Whether both ends have done everything.
+    pub(crate) fn is_over(&self) -> bool {
+        self.client.is_over() && self.target.as_ref().is_none_or(Target::is_over)
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.client.hurry();
+        if let Some(target) = &mut self.target {
+            target.hurry();
+        }
+    }
+
+    pub(super) fn step(&mut self, net: &mut SimNet, script: u32) {
+        if script.is_multiple_of(2) {
+            self.client.step(net);
+        } else if let Some(target) = &mut self.target {
+            target.step(net);
+        }
+    }
+
+    /// Payload bytes that arrived and were right.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        let up: u64 = self.target.iter().flat_map(|target| &target.connections).map(|c| c.end.received).sum();
+        up + self.client.end().map_or(0, |end| end.received)
+    }
+}

@@ -1,0 +1,230 @@
+//! A world: one server, one or two agents, clients and targets on simulated hosts, driven event by event.
+//!
+//! Safety first: while faults are on, anything may be slow and nothing may be wrong. Then the faults end, and within
+//! a bounded time everything must come to its end, a new tunnel must work, and every table must be empty.
+
+mod cases;
+mod control;
+mod node;
+pub mod options;
+mod pki;
+mod run;
+mod verdict;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use adit_dataplane::port::{Command, ListenerKind, ServerTarget, ShardReport};
+
+use crate::clock::{Clock, SimTime};
+use crate::net::{Address, HostId, SimNet};
+use crate::oracle::Cell;
+use crate::rng::Prng;
+use crate::tally::{Family, Tally};
+pub(crate) use cases::Case;
+use cases::{SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
+use control::{Action, Control, Who};
+use node::Node;
+use options::Options;
+use pki::SERVER_NAME;
+
+const SERVER_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+const SERVER_PORT: u16 = 8091;
+
+/// A world that ended well.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The hash of everything that happened.
+    pub trace_hash: u64,
+    /// Events run, turns included.
+    pub events: u64,
+    /// Clients that asked for something.
+    pub dials: u64,
+    /// Payload bytes that arrived, both ways.
+    pub payload_bytes: u64,
+    /// How long it took in virtual time, in nanoseconds.
+    pub virtual_ns: u64,
+    /// What went wrong, by design.
+    pub tally: Tally,
+    /// What the oracles saw.
+    pub cells: BTreeMap<Cell, u64>,
+}
+
+/// A world in which something was wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// When, and what.
+    pub what: String,
+    /// What was stuck.
+    pub dump: String,
+    /// The end of the trace.
+    pub tail: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.what)?;
+        for line in &self.tail {
+            writeln!(f, "  {line}")?;
+        }
+        write!(f, "{}", self.dump)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A process that may be away.
+#[derive(Debug)]
+struct Slot {
+    host: HostId,
+    udp: SocketAddr,
+    node: Option<Node>,
+    starts: u64,
+    report: Option<Box<ShardReport>>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct World {
+    options: Options,
+    net: Rc<RefCell<SimNet>>,
+    clock: Clock,
+    rng: Prng,
+    control: Control,
+    server: Slot,
+    agents: Vec<Slot>,
+    target_host: HostId,
+    cases: Vec<Case>,
+    deaths: Vec<(SimTime, Option<usize>)>,
+    healed_at: Option<SimTime>,
+    turns: u64,
+}
+
+impl World {
+    /// A world that is about to begin.
+    ///
+    /// # Panics
+    /// When the options contradict themselves.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let net = SimNet::shared(options.seed, options.faults.clone(), options.tail_lines);
+        let clock = net.borrow().clock();
+        let server_host = net.borrow_mut().add_host(&[SERVER_IP], None);
+        let target_host = net.borrow_mut().add_host(&[TARGETS_IP], None);
+        let server = Slot {
+            host: server_host,
+            udp: SocketAddr::new(SERVER_IP, SERVER_PORT),
+            node: None,
+            starts: 0,
+            report: None,
+        };
+        let mut agents = Vec::new();
+        for index in 0..options.agents {
+            let number = u8::try_from(index + 1).expect("few agents");
+            let ip = IpAddr::V4(Ipv4Addr::new(10, 2, 0, number));
+            let outer = options.nat.then_some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)));
+            let host = net.borrow_mut().add_host(&[ip], outer);
+            agents.push(Slot { host, udp: SocketAddr::new(ip, 0), node: None, starts: 0, report: None });
+        }
+        let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
+        let mut world = Self {
+            rng: Prng::new(options.seed, "world"),
+            control: Control::new(options.seed, clock.clone(), names),
+            net,
+            clock,
+            server,
+            agents,
+            target_host,
+            cases: Vec::new(),
+            deaths: Vec::new(),
+            healed_at: None,
+            turns: 0,
+            options,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        self.start(Who::Server);
+        for index in 0..self.agents.len() {
+            self.start(Who::Agent(index));
+        }
+        for plan in self.options.tunnels.clone() {
+            self.add_case(plan, false);
+        }
+        for restart in self.options.restarts.clone() {
+            let who = restart.agent.map_or(Who::Server, Who::Agent);
+            self.control.plan(SimTime(restart.at_ns), Action::Kill(who));
+            self.control.plan(SimTime(restart.at_ns + restart.down_ns), Action::Start(who));
+        }
+        if let Some(at) = self.options.flood_at_ns {
+            self.control.plan(SimTime(at), Action::Flood);
+        }
+        self.control.plan(SimTime(self.options.heal_at_ns), Action::Heal);
+    }
+
+    fn add_case(&mut self, plan: options::TunnelPlan, proof: bool) {
+        let tunnel = u32::try_from(self.cases.len()).expect("few tunnels");
+        let mut net = self.net.borrow_mut();
+        let case =
+            Case::new(&mut net, self.options.seed, tunnel, plan, self.server.host, self.target_host, proof);
+        self.cases.push(case);
+    }
+
+    fn slot(&mut self, who: Who) -> &mut Slot {
+        match who {
+            Who::Server => &mut self.server,
+            Who::Agent(index) => &mut self.agents[index],
+        }
+    }
+
+    /// Starts a process, and tells it what control tells it first.
+    fn start(&mut self, who: Who) {
+        let slot = self.slot(who);
+        if slot.node.is_some() {
+            return;
+        }
+        slot.starts += 1;
+        let (host, udp, starts) = (slot.host, slot.udp, slot.starts);
+        let (node, first) = match who {
+            Who::Server => {
+                let node = Node::server(&self.net, host, udp, &self.options, starts);
+                let address = Address::Unix(host, SOCKET_PATH.to_owned());
+                let socket = self.net.borrow_mut().listen(host, address, 128).expect("the path is free");
+                (node, Command::Listen { socket, kind: ListenerKind::HttpConnectUnix })
+            }
+            Who::Agent(index) => {
+                let node = Node::agent(&self.net, host, udp, &self.options, index, starts);
+                let target = ServerTarget {
+                    addresses: vec![SocketAddr::new(SERVER_IP, SERVER_PORT)],
+                    server_name: SERVER_NAME.to_owned(),
+                };
+                (node, Command::Server(target))
+            }
+        };
+        node.handle.send(first).expect("a new mailbox is empty");
+        self.slot(who).node = Some(node);
+        if starts > 1 {
+            self.net.borrow_mut().tally.hit(match who {
+                Who::Server => Family::ServerRestart,
+                Who::Agent(_) => Family::AgentRestart,
+            });
+        }
+    }
+
+    fn kill(&mut self, who: Who) {
+        let now = self.clock.time();
+        if self.slot(who).node.take().is_some() {
+            self.control.on_death(who);
+            self.deaths.push((now, if let Who::Agent(index) = who { Some(index) } else { None }));
+        }
+    }
+}

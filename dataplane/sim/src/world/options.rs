@@ -1,0 +1,285 @@
+//! Everything that is decided before a world starts, as plain data: what a failing seed prints, and what a
+//! hand-written story sets.
+
+use adit_dataplane::limits::{STOPPED_READER_BYTES, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_TRAINS_MAX};
+
+use crate::driver::DriverConfig;
+use crate::faults::Faults;
+use crate::rng::{Ppm, Prng, Span};
+use crate::script::{Finale, Manners, Stop};
+
+/// What is at the other end of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TargetKind {
+    /// A service, dialed by address.
+    Serves,
+    /// A service, dialed by name.
+    ServesByName,
+    /// Nobody listens.
+    Refuses,
+    /// Nothing ever answers.
+    BlackHole,
+    /// A name that does not exist.
+    UnknownName,
+    /// An address that policy forbids.
+    Forbidden,
+}
+
+/// What a client says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OpeningKind {
+    /// A request.
+    Connect,
+    /// A request in small pieces.
+    Trickled,
+    /// Nothing.
+    Silence,
+    /// No HTTP.
+    Garbage,
+    /// Half a request; then it leaves.
+    LeavesEarly,
+    /// A request; it leaves before the answer.
+    LeavesBeforeAnswer,
+}
+
+/// One client, and the target it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelPlan {
+    /// When the client connects, in nanoseconds of virtual time.
+    pub start_ns: u64,
+    /// What it says first.
+    pub opening: OpeningKind,
+    /// What it asks for.
+    pub target: TargetKind,
+    /// How the client behaves once there is a tunnel.
+    pub client_manners: Manners,
+    /// How the target behaves.
+    pub target_manners: Manners,
+}
+
+impl TunnelPlan {
+    /// A tunnel in which both ends send this many bytes and end in order.
+    #[must_use]
+    pub const fn plain(start_ns: u64, up_bytes: u64, down_bytes: u64) -> Self {
+        Self {
+            start_ns,
+            opening: OpeningKind::Connect,
+            target: TargetKind::Serves,
+            client_manners: Manners::plain(up_bytes),
+            target_manners: Manners::plain(down_bytes),
+        }
+    }
+}
+
+/// A process that dies and comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Which agent; `None`: the server.
+    pub agent: Option<usize>,
+    /// When it dies, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// How long it is away.
+    pub down_ns: u64,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What everything random comes from.
+    pub seed: u64,
+    /// What may go wrong in the safety phase.
+    pub faults: Faults,
+    /// Agents, each a process on a host of its own.
+    pub agents: usize,
+    /// Whether agents are behind NAT.
+    pub nat: bool,
+    /// Sizes of the server's process.
+    pub server: DriverConfig,
+    /// Sizes of each agent's process.
+    pub agent: DriverConfig,
+    /// Largest UDP payload that both sides try.
+    pub mtu_max_bytes: u16,
+    /// Whether shards ask for zero copy.
+    pub zero_copy: bool,
+    /// What stopped readers may hold; small values make shards shed them.
+    pub budget_bytes: usize,
+    /// The workload.
+    pub tunnels: Vec<TunnelPlan>,
+    /// Processes that die.
+    pub restarts: Vec<Restart>,
+    /// When control floods the server's mailbox.
+    pub flood_at_ns: Option<u64>,
+    /// When the faults end, at the latest.
+    pub heal_at_ns: u64,
+    /// Payload bytes that are sent each way after the healing, through a tunnel that must succeed.
+    pub proof_bytes: u64,
+    /// Readable trace lines to keep.
+    pub tail_lines: usize,
+    /// A deliberate defect of the shards.
+    #[cfg(feature = "defects")]
+    pub defect: Option<adit_dataplane::config::Defect>,
+}
+
+impl Options {
+    /// A calm world with nothing to do.
+    #[must_use]
+    pub fn calm(seed: u64) -> Self {
+        Self {
+            seed,
+            faults: Faults::none(),
+            agents: 1,
+            nat: false,
+            server: bounded(),
+            agent: bounded(),
+            mtu_max_bytes: 1_452,
+            zero_copy: true,
+            budget_bytes: 1 << 30,
+            tunnels: Vec::new(),
+            restarts: Vec::new(),
+            flood_at_ns: None,
+            heal_at_ns: 5_000_000_000,
+            proof_bytes: 0,
+            tail_lines: 0,
+            #[cfg(feature = "defects")]
+            defect: None,
+        }
+    }
+
+    /// Draws a world.
+    #[must_use]
+    pub fn swarm(seed: u64) -> Self {
+        let mut rng = Prng::new(seed, "options");
+        let mut options = Self::calm(seed);
+        options.faults = Faults::swarm(&mut rng);
+        options.agents = usize::try_from(rng.between(1, 2)).unwrap_or(1);
+        options.nat = options.faults.net.rebind.is_some() || rng.chance(Ppm::percent(20));
+        options.server = draw_driver(&mut rng);
+        options.agent = draw_driver(&mut rng);
+        options.mtu_max_bytes = *rng.pick(&[1_200, 1_452, 1_452, 8_952, 65_468]);
+        options.zero_copy = rng.chance(Ppm::percent(60));
+        if rng.chance(Ppm::percent(10)) {
+            options.budget_bytes = 3 * STOPPED_READER_BYTES;
+        }
+        let buffers = options.faults.pipe.buffer_bytes.1;
+        let bytes_max = match buffers {
+            0..=100 => 600,
+            101..=10_000 => 60_000,
+            _ => 250_000,
+        };
+        let count = rng.between(20, 26);
+        options.tunnels = (0..count).map(|_| draw_tunnel(&mut rng, bytes_max)).collect();
+        options.restarts = draw_restarts(&mut rng, options.agents);
+        options.flood_at_ns = rng.chance(Ppm::percent(3)).then(|| rng.span(Span::millis(500, 3_000)));
+        options.heal_at_ns = rng.span(Span::millis(3_000, 9_000));
+        options.proof_bytes = 560_000;
+        if rng.chance(Ppm::percent(4)) {
+            options.make_bulky(&mut rng);
+        }
+        options
+    }
+
+    /// A world of large trains whose notifications are late: what is lent to the kernel comes to its bound.
+    fn make_bulky(&mut self, rng: &mut Prng) {
+        self.faults.io.notification = Span::millis(200, 700);
+        self.faults.io.segmentation_refused_after = None;
+        self.faults.net.delay = Span::micros(50, 500);
+        self.faults.net.mtu_shrink = None;
+        self.faults.net.mtu_bytes = 65_507;
+        self.mtu_max_bytes = *rng.pick(&[1_452, 8_952, 65_468]);
+        self.zero_copy = true;
+        for driver in [&mut self.server, &mut self.agent] {
+            driver.zero_copy = true;
+            driver.gso_segments_max = 64;
+        }
+        self.proof_bytes = 4_000_000;
+    }
+}
+
+/// The driver that also checks the shard's own bounds.
+fn bounded() -> DriverConfig {
+    DriverConfig {
+        trains_max: TRAINS_IN_FLIGHT_MAX,
+        lent_trains_max: ZERO_COPY_TRAINS_MAX,
+        ..DriverConfig::default()
+    }
+}
+
+fn draw_driver(rng: &mut Prng) -> DriverConfig {
+    let slots = *rng.pick(&[2, 4, 16, 64]);
+    DriverConfig {
+        small_slots: slots,
+        large_slots: *rng.pick(&[1, 2, 16]),
+        datagram_slots: *rng.pick(&[2, 3, 8, 32]),
+        gso_segments_max: *rng.pick(&[1, 4, 64, 64]),
+        gro: rng.chance(Ppm::percent(70)),
+        zero_copy: rng.chance(Ppm::percent(80)),
+        ..bounded()
+    }
+}
+
+fn draw_tunnel(rng: &mut Prng, bytes_max: u64) -> TunnelPlan {
+    let target = *rng.pick(&[
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::Serves,
+        TargetKind::ServesByName,
+        TargetKind::ServesByName,
+        TargetKind::ServesByName,
+        TargetKind::Refuses,
+        TargetKind::BlackHole,
+        TargetKind::UnknownName,
+        TargetKind::Forbidden,
+    ]);
+    let opening = match rng.below(40) {
+        0 => OpeningKind::Silence,
+        1 => OpeningKind::Garbage,
+        2 => OpeningKind::LeavesEarly,
+        3 => OpeningKind::LeavesBeforeAnswer,
+        4..8 => OpeningKind::Trickled,
+        _ => OpeningKind::Connect,
+    };
+    TunnelPlan {
+        start_ns: rng.span(Span::millis(0, 3_000)),
+        opening,
+        target,
+        client_manners: Manners::draw(rng, bytes_max),
+        target_manners: Manners::draw(rng, bytes_max),
+    }
+}
+
+fn draw_restarts(rng: &mut Prng, agents: usize) -> Vec<Restart> {
+    let mut restarts = Vec::new();
+    if rng.chance(Ppm::percent(12)) {
+        let agent = Some(rng.below_size(agents));
+        restarts.push(Restart {
+            agent,
+            at_ns: rng.span(Span::millis(200, 3_500)),
+            down_ns: rng.span(Span::millis(0, 3_000)),
+        });
+    }
+    if rng.chance(Ppm::percent(12)) {
+        let at_ns = rng.span(Span::millis(200, 3_500));
+        restarts.push(Restart { agent: None, at_ns, down_ns: rng.span(Span::millis(0, 3_000)) });
+    }
+    restarts
+}
+
+impl Manners {
+    /// The same, never reading after this many bytes.
+    #[must_use]
+    pub const fn stopping_after(mut self, after_bytes: u64) -> Self {
+        self.stop = Some(Stop { after_bytes, for_ns: None });
+        self
+    }
+
+    /// The same, ending like this.
+    #[must_use]
+    pub const fn ending(mut self, finale: Finale) -> Self {
+        self.finale = finale;
+        self
+    }
+}

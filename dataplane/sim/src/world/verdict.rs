@@ -1,0 +1,140 @@
+//! The end of a world: oracles, conservation, and the report or the failure.
+
+use std::fmt::Write as _;
+
+use super::control::Who;
+use super::{Case, Failure, Report, World};
+use crate::oracle::{Facts, Judgement, judge};
+
+impl World {
+    pub(super) fn finish(mut self) -> Result<Report, Box<Failure>> {
+        let mut judgement = Judgement::default();
+        let agent_ips: Vec<_> = self.agents.iter().map(|slot| slot.udp.ip()).collect();
+        let net = self.net.borrow();
+        let facts = Facts {
+            broken: &|connection| connection.is_some_and(|connection| net.was_broken(connection)),
+            losses: &self.control.losses,
+            deaths: &self.deaths,
+            sheds: self.options.budget_bytes < 1 << 28,
+            every_dial_succeeds: false,
+            slack_ns: self.slack_ns(),
+            agent_ips: &agent_ips,
+        };
+        for (tunnel, case) in self.cases.iter().enumerate() {
+            judge(case, tunnel, &facts, &mut judgement);
+        }
+        drop(net);
+        judgement.wrong.extend(self.conservation());
+        judgement.wrong.extend(self.proof());
+        if let Some(first) = judgement.wrong.first() {
+            let count = judgement.wrong.len();
+            let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+            let what = format!("{first}{more}");
+            return Err(self.fail(what));
+        }
+        self.server.node = None;
+        for agent in &mut self.agents {
+            agent.node = None;
+        }
+        let net = self.net.borrow();
+        if let Some(violation) = net.violations().first() {
+            let what = violation.clone();
+            drop(net);
+            return Err(self.fail(what));
+        }
+        Ok(Report {
+            seed: self.options.seed,
+            trace_hash: net.trace.hash(),
+            events: net.trace.events(),
+            dials: self.cases.len() as u64,
+            payload_bytes: self.cases.iter().map(Case::payload_bytes).sum(),
+            virtual_ns: self.clock.time().0,
+            tally: net.tally.clone(),
+            cells: judgement.cells,
+        })
+    }
+
+    /// The tunnel after the healing must have carried everything.
+    fn proof(&self) -> Option<String> {
+        let (tunnel, case) = self.cases.iter().enumerate().find(|(_, case)| case.proof)?;
+        let (up, down) = (case.plan.client_manners.bytes, case.plan.target_manners.bytes);
+        let carried = case.payload_bytes();
+        (carried != up + down).then(|| {
+            let answer = case.client.answer.as_ref().map(|answer| answer.text.clone());
+            format!(
+                "tunnel {tunnel}: after the healing {carried} of {} bytes arrived; the answer was {answer:?}",
+                up + down
+            )
+        })
+    }
+
+    /// When everything has ended, nothing may be held.
+    fn conservation(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let slots = std::iter::once((Who::Server, &self.server))
+            .chain(self.agents.iter().enumerate().map(|(index, slot)| (Who::Agent(index), slot)));
+        for (who, slot) in slots {
+            let Some(report) = &slot.report else { continue };
+            // The UDP socket; at the server, the listener as well.
+            let sockets = if who == Who::Server { 2 } else { 1 };
+            let held = [
+                ("entries in the tunnel table", report.stats.tunnels_open, 0),
+                ("pending dials", report.stats.dials_pending, 0),
+                ("open sockets", report.io.sockets_open, sockets),
+                ("stream slots", report.stream_slots.held as u64, 0),
+                ("datagram slots", report.datagram_slots.held as u64, 0),
+                ("tunnels on connections", report.paths.iter().map(|path| u64::from(path.tunnels)).sum(), 0),
+            ];
+            for (what, left, expected) in held {
+                if left != expected {
+                    wrong.push(format!("{who:?}: {left} {what} at the end, not {expected}"));
+                }
+            }
+        }
+        wrong
+    }
+
+    pub(super) fn fail(&self, what: String) -> Box<Failure> {
+        let tail = self.net.borrow().trace.tail().map(str::to_owned).collect();
+        let what = format!("at {}: {what}", self.clock.time());
+        let dump = self.dump(&what);
+        Box::new(Failure { seed: self.options.seed, what, dump, tail })
+    }
+
+    /// What is not over, and who holds what.
+    fn dump(&self, what: &str) -> String {
+        let mut dump = String::new();
+        let named = |tunnel: usize| what.contains(&format!("tunnel {tunnel}:"));
+        for (tunnel, case) in
+            self.cases.iter().enumerate().filter(|(tunnel, case)| !case.is_over() || named(*tunnel))
+        {
+            let _ = writeln!(
+                dump,
+                "  tunnel {tunnel}: over {}, {:?} {:?}\n    client {:?}\n    target {:?}",
+                case.is_over(),
+                case.plan.opening,
+                case.plan.target,
+                case.client,
+                case.target
+            );
+        }
+        let _ = writeln!(dump, "  losses {:?}\n  deaths {:?}", self.control.losses, self.deaths);
+        for slot in std::iter::once(&self.server).chain(&self.agents) {
+            if let Some(node) = &slot.node {
+                let driver = node.shard.driver();
+                let _ = writeln!(
+                    dump,
+                    "  process {}: start {}, {} operations, runnable at {:?}",
+                    driver.process(),
+                    slot.starts,
+                    driver.operations(),
+                    driver.next_runnable_at()
+                );
+            }
+            if let Some(report) = &slot.report {
+                let _ = writeln!(dump, "    {:?}", report.stats);
+            }
+        }
+        dump
+    }
+}
