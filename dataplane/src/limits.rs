@@ -51,6 +51,8 @@ pub const ANSWER_POLL_MIN: Duration = Duration::from_micros(100);
 pub const ANSWER_POLL_MAX: Duration = Duration::from_millis(10);
 /// A reader that has not taken a batch for this long counts as stopped when memory is short.
 pub const STOPPED_AFTER: Duration = Duration::from_secs(1);
+/// How long a target may keep a tunnel whose frontend has gone altogether (as FIN_WAIT2 is limited, tcp(7)).
+pub const ORPHAN_TIME_MAX: Duration = Duration::from_secs(60);
 /// Addresses of one name that are tried.
 pub const DIAL_ADDRESSES_MAX: usize = 8;
 

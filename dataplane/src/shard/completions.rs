@@ -119,6 +119,8 @@ impl<D: DatagramDriver> Shard<D> {
             return self.close_tunnel(key, Close::Graceful, None);
         }
         tunnel.ingress.on_end();
+        tunnel.half_closed_at = Some(self.now);
+        self.expect_orphan(key);
         self.queue(key);
     }
 
@@ -161,7 +163,8 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// The peer of a socket that is not being read has gone. On TCP that is a reset, unless both directions had
-    /// ended; on a Unix socket what it sent before is still to be delivered.
+    /// ended; on a Unix socket what it sent before is still to be delivered, and its target gets a while to answer
+    /// nobody.
     fn on_gone(&mut self, key: Key, result: Result<(), OpError>) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.watching = false;
@@ -169,9 +172,12 @@ impl<D: DatagramDriver> Shard<D> {
         if !gone {
             return;
         }
-        let dialing = matches!(tunnel.phase, Phase::Dialing(_));
-        if dialing || (!tunnel.unix && !tunnel.egress.is_shut_down()) {
+        let reset = !tunnel.unix && !tunnel.egress.is_shut_down();
+        if reset || matches!(tunnel.phase, Phase::Dialing(_)) {
             self.on_socket_failed(key);
+        } else if matches!(tunnel.phase, Phase::Open) {
+            tunnel.gone = true;
+            self.expect_orphan(key);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Shard;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::Phase;
-use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX};
+use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX, ORPHAN_TIME_MAX};
 use crate::quic::{ConnId, ReadState, WriteState};
 use crate::stream::ingress::RecvWant;
 use crate::stream::table::Key;
@@ -211,8 +211,38 @@ impl<D: DatagramDriver> Shard<D> {
             Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
             Phase::Header(_) => self.close_tunnel(key, Close::Graceful, Some(ResetCode::Deadline)),
             Phase::Resolving(_) | Phase::Connecting(..) => self.on_agent_dial_timer(key),
-            Phase::Open => self.queue(key),
+            Phase::Open => self.on_open_timer(key),
         }
+    }
+
+    /// A Unix frontend that has finished sending may have gone altogether. That is looked at when its target has
+    /// had [`ORPHAN_TIME_MAX`] to end the other direction: most do at once, and a watch for each would cost.
+    pub(super) fn expect_orphan(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        if let Some(since) = tunnel.half_closed_at
+            && tunnel.unix
+            && matches!(tunnel.phase, Phase::Open)
+            && tunnel.deadline.is_none()
+        {
+            self.set_deadline(key, since + ORPHAN_TIME_MAX);
+        }
+    }
+
+    fn on_open_timer(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let late = tunnel.half_closed_at.is_some_and(|since| since + ORPHAN_TIME_MAX <= self.now);
+        if late && tunnel.gone {
+            return self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+        }
+        if late && !tunnel.watching && tunnel.unix {
+            if let Some(socket) = tunnel.socket {
+                tunnel.watching = true;
+                self.submit(Op::Watch { socket }, Purpose::Watch, key);
+            }
+        } else if !late {
+            self.expect_orphan(key);
+        }
+        self.queue(key);
     }
 
     /// Both directions ended in order.

@@ -236,6 +236,7 @@ impl<D: DatagramDriver> Shard<D> {
         for piece in dial.response.into_rest() {
             tunnel.egress.push(piece);
         }
+        self.expect_orphan(key);
         self.queue(key);
     }
 

@@ -30,6 +30,10 @@ pub(crate) struct Tunnel {
     /// Whether it waits in the work queue.
     pub(crate) queued: bool,
     pub(crate) watching: bool,
+    /// When the socket's peer finished sending.
+    pub(crate) half_closed_at: Option<Instant>,
+    /// Whether the socket's peer has gone in both directions.
+    pub(crate) gone: bool,
     /// Whether the stream may have something to read.
     pub(crate) readable: bool,
     /// Since when a batch has been on its way to the socket.
@@ -98,6 +102,8 @@ impl Tunnel {
             deadline: None,
             queued: false,
             watching: false,
+            half_closed_at: None,
+            gone: false,
             readable: false,
             sending_since: None,
             answer_poll: Duration::ZERO,
