@@ -1,6 +1,6 @@
 //! Working on one tunnel: whatever its halves want next is done, as far as it can be done without waiting.
 
-use adit_io::{Close, DatagramDriver, Op};
+use adit_io::{Close, DatagramDriver, Op, SlotSize};
 
 use super::Shard;
 use super::timers::Timer;
@@ -72,11 +72,15 @@ impl<D: DatagramDriver> Shard<D> {
                 }
                 Err(_) => return false,
             }
-            if tunnel.ingress.pending_bytes() > 0 {
-                let slots = self.driver.stream_slots();
-                if slots.held * 2 > slots.total {
-                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
-                }
+        }
+        if tunnel.ingress.pins_slots() {
+            // Of either size: what is pinned for good must leave half of them to those who move.
+            let short = [SlotSize::Small, SlotSize::Large].iter().any(|size| {
+                let slots = self.driver.stream_slots(*size);
+                slots.held * 2 > slots.total
+            });
+            if short {
+                self.stats.bytes_copied_out += tunnel.ingress.copy_out();
             }
         }
         if tunnel.ingress.want_finish() {
