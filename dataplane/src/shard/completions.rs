@@ -7,7 +7,7 @@ use super::Shard;
 use super::timers::Timer;
 use super::token::{Purpose, decode};
 use super::tunnel::Phase;
-use crate::limits::STARVED_PAUSE;
+use crate::limits::{SLOTS_SCARCE_TIME, STARVED_PAUSE};
 use crate::stream::table::Key;
 use crate::wire::ResetCode;
 
@@ -78,6 +78,7 @@ impl<D: DatagramDriver> Shard<D> {
             Err(OpError::Cancelled) => self.queue(key),
             Err(OpError::NoBuffers) => {
                 self.stats.receives_starved += 1;
+                self.on_slots_scarce();
                 if self.starved.is_empty() {
                     self.timers.set(self.now + STARVED_PAUSE, Timer::Starved);
                 }
@@ -85,6 +86,26 @@ impl<D: DatagramDriver> Shard<D> {
             }
             Err(OpError::Os(_)) => self.on_socket_failed(key),
         }
+    }
+
+    /// One class of slots is used up, however many there are of the other: readers that stopped must not hold it.
+    fn on_slots_scarce(&mut self) {
+        if !self.are_slots_scarce() {
+            let holding = |tunnel: &super::tunnel::Tunnel| tunnel.ingress.holds_slots();
+            let keys: Vec<Key> =
+                self.tunnels.iter().filter(|(_, tunnel)| holding(tunnel)).map(|(key, _)| key).collect();
+            for key in keys {
+                if let Some(tunnel) = self.tunnels.get_mut(key) {
+                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
+                }
+            }
+        }
+        self.starved_at = Some(self.now);
+    }
+
+    /// Whether a receive found no slot lately.
+    pub(super) fn are_slots_scarce(&self) -> bool {
+        self.starved_at.is_some_and(|at| self.now < at + SLOTS_SCARCE_TIME)
     }
 
     pub(super) fn feed_starved(&mut self) {

@@ -1,6 +1,6 @@
 //! Working on one tunnel: whatever its halves want next is done, as far as it can be done without waiting.
 
-use adit_io::{Close, DatagramDriver, Op, SlotSize};
+use adit_io::{Close, DatagramDriver, Op};
 
 use super::Shard;
 use super::timers::Timer;
@@ -61,6 +61,7 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// Socket → stream. False when the tunnel has ended over it.
     fn pump_to_stream(&mut self, key: Key) -> bool {
+        let scarce = self.are_slots_scarce();
         let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
         let Some((conn, stream)) = tunnel.stream else { return true };
         if let Some(pending) = tunnel.ingress.want_write() {
@@ -72,15 +73,11 @@ impl<D: DatagramDriver> Shard<D> {
                 }
                 Err(_) => return false,
             }
-        }
-        if tunnel.ingress.pins_slots() {
-            // Of either size: what is pinned for good must leave half of them to those who move.
-            let short = [SlotSize::Small, SlotSize::Large].iter().any(|size| {
-                let slots = self.driver.stream_slots(*size);
-                slots.held * 2 > slots.total
-            });
-            if short {
-                self.stats.bytes_copied_out += tunnel.ingress.copy_out();
+            if tunnel.ingress.pending_bytes() > 0 {
+                let slots = self.driver.stream_slots();
+                if slots.held * 2 > slots.total || scarce {
+                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
+                }
             }
         }
         if tunnel.ingress.want_finish() {

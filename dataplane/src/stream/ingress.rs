@@ -14,9 +14,6 @@ const FULL_SLOTS_TO_BULK: u8 = 4;
 /// Receives in a row that would have fitted a small slot and make it an interactive one again.
 const SHORT_RECEIVES_TO_INTERACTIVE: u8 = 8;
 
-/// Copies that may wait one behind the other before they are made into one.
-const COPIES_MAX: usize = 16;
-
 /// What to do about the receive operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvWant {
@@ -46,10 +43,8 @@ pub struct Ingress {
     socket_ended: bool,
     stream_blocked: bool,
     stream_finished: bool,
-    /// Pieces in `pending` when the stream was last offered them.
-    offered: usize,
-    /// Pieces at the front of `pending` that were copied out of their slots already.
-    copied: usize,
+    /// Whether all that waits was copied out of the slots already.
+    copied: bool,
 }
 
 impl Default for Ingress {
@@ -63,8 +58,7 @@ impl Default for Ingress {
             socket_ended: false,
             stream_blocked: false,
             stream_finished: false,
-            offered: 0,
-            copied: 0,
+            copied: false,
         }
     }
 }
@@ -83,6 +77,7 @@ impl Ingress {
             self.streak = 0;
         }
         self.pending_bytes += bytes.len();
+        self.copied = false;
         self.pending.push_back(bytes);
     }
 
@@ -135,15 +130,12 @@ impl Ingress {
 
     /// The bytes to write to the stream now, if any and if it is not blocked. Call [`Self::on_written`] after.
     pub fn want_write(&mut self) -> Option<&mut VecDeque<Bytes>> {
-        self.offered = self.pending.len();
         (!self.stream_blocked && !self.pending.is_empty()).then_some(&mut self.pending)
     }
 
     /// The stream took what it could from the front of [`Self::want_write`].
     pub fn on_written(&mut self) {
         self.pending_bytes = self.pending.iter().map(Bytes::len).sum();
-        // Those left are the newest; a piece that was taken in part is still a copy, or still in its slot.
-        self.copied = self.copied.saturating_sub(self.offered.saturating_sub(self.pending.len()));
         self.stream_blocked = !self.pending.is_empty();
     }
 
@@ -181,34 +173,29 @@ impl Ingress {
         self.pending_bytes
     }
 
-    /// Whether bytes wait that the stream does not take and that pin receive slots.
+    /// Whether receive slots are held by bytes that the stream does not take.
     #[must_use]
-    pub fn pins_slots(&self) -> bool {
-        self.stream_blocked && self.pending.len() > self.copied
+    pub fn holds_slots(&self) -> bool {
+        self.stream_blocked && !self.copied && !self.pending.is_empty()
     }
 
     /// Copies what waits out of the receive slots, which others need; how many bytes that were.
     pub fn copy_out(&mut self) -> u64 {
-        if self.pending.len() > COPIES_MAX {
-            self.copied = 0;
-        }
-        let bytes: usize = self.pending.range(self.copied..).map(Bytes::len).sum();
-        if bytes == 0 {
+        if self.copied {
             return 0;
         }
-        let mut copy = Vec::with_capacity(bytes);
-        for piece in self.pending.drain(self.copied..) {
+        let mut copy = Vec::with_capacity(self.pending_bytes);
+        for piece in self.pending.drain(..) {
             copy.extend_from_slice(&piece);
         }
         self.pending.push_back(copy.into());
-        self.copied = self.pending.len();
-        bytes as u64
+        self.copied = true;
+        self.pending_bytes as u64
     }
 
     /// Drops what was read: the tunnel never came to be.
     pub fn discard(&mut self) {
         self.pending.clear();
-        self.copied = 0;
         self.pending_bytes = 0;
         self.stream_blocked = false;
     }
@@ -272,42 +259,6 @@ mod tests {
         take_all(&mut ingress);
         assert!(matches!(ingress.want_recv(), RecvWant::Arm(..)));
         assert!(!ingress.is_stopped());
-    }
-
-    #[test]
-    fn what_a_stopped_stream_does_not_take_can_be_copied_out_as_it_comes() {
-        let mut ingress = Ingress::default();
-        let slots: Vec<Bytes> = (0..40_u8).map(|n| Bytes::from(vec![n; 100])).collect();
-        ingress.on_bytes(slots[0].clone());
-        assert!(!ingress.pins_slots(), "nobody has offered it to the stream yet");
-        assert!(ingress.want_write().is_some());
-        ingress.on_written();
-        for (index, slot) in slots.iter().enumerate() {
-            if index > 0 {
-                ingress.on_bytes(slot.clone());
-            }
-            assert!(ingress.pins_slots());
-            assert!(ingress.copy_out() >= 100);
-            assert!(!ingress.pins_slots() && ingress.copy_out() == 0, "once is enough");
-            assert!(slot.is_unique(), "slot {index} is free");
-            assert!(ingress.pending.len() <= COPIES_MAX);
-        }
-        assert_eq!(ingress.pending_bytes(), 4000);
-        // The stream takes a part, up to the middle of a piece; what comes then pins its slot again.
-        ingress.on_stream_writable();
-        let pending = ingress.want_write().unwrap();
-        let mut all: Vec<u8> = Vec::new();
-        all.extend(pending.pop_front().unwrap());
-        all.extend(pending.front_mut().unwrap().split_to(50));
-        ingress.on_written();
-        assert!(!ingress.pins_slots());
-        let late = Bytes::from(vec![99; 100]);
-        ingress.on_bytes(late.clone());
-        assert!(ingress.pins_slots() && ingress.copy_out() == 100 && late.is_unique());
-        ingress.on_stream_writable();
-        all.extend(ingress.want_write().unwrap().drain(..).flatten());
-        let expected: Vec<u8> = (0..40).chain([99]).flat_map(|n| [n; 100]).collect();
-        assert!(all == expected, "in order, nothing twice");
     }
 
     #[test]
