@@ -307,12 +307,7 @@ fn slots(text: &mut Text, reports: &Reports<'_>) {
     let mut family =
         text.family("adit_receive_slots", Kind::Gauge, "Receive slots, all and held by unread bytes.");
     for (shard, report) in reports {
-        let classes = [
-            ("small", report.small_slots),
-            ("large", report.large_slots),
-            ("datagram", report.datagram_slots),
-        ];
-        for (class, slots) in classes {
+        for (class, slots) in [("stream", report.stream_slots), ("datagram", report.datagram_slots)] {
             family
                 .sample(&[("shard", shard), ("class", class), ("state", "total")], slots.total)
                 .sample(&[("shard", shard), ("class", class), ("state", "held")], slots.held);

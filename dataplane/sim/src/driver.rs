@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use adit_io::{
     Capabilities, Close, Completion, Counters, DatagramDriver, DatagramOp, Driver, DriverKind, Op, OpError,
-    OpKind, Outcome, Refusal, Refused, Shots, SlotSize, SlotUse, SocketId, Token, Wake,
+    OpKind, Outcome, Refusal, Refused, Shots, SlotUse, SocketId, Token, Wake,
 };
 use bytes::Bytes;
 
@@ -307,12 +307,10 @@ impl Driver for SimDriver {
         net.processes[self.pid].socket(socket).map_or(0, |name| net.unsent_of(self.pid, name))
     }
 
-    fn stream_slots(&self, size: SlotSize) -> SlotUse {
+    fn stream_slots(&self) -> SlotUse {
         let process = &mut self.net.borrow_mut().processes[self.pid];
-        match size {
-            SlotSize::Small => process.small.usage(),
-            SlotSize::Large => process.large.usage(),
-        }
+        let (small, large) = (process.small.usage(), process.large.usage());
+        SlotUse { total: small.total + large.total, held: small.held + large.held }
     }
 
     fn capabilities(&self) -> Capabilities {

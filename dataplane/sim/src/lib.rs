@@ -18,6 +18,7 @@ pub mod net;
 pub mod oracle;
 pub mod pipe;
 pub mod rng;
+pub mod scenario;
 pub mod script;
 pub mod swarm;
 pub mod tally;

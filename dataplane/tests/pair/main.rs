@@ -2,7 +2,6 @@
 //!
 //! Every case runs on each kernel driver.
 
-mod readers;
 mod stand;
 mod stopped;
 mod streams;
@@ -38,5 +37,4 @@ on_each_driver![
     stopped::one_stopped_reader_costs_only_itself,
     stopped::a_hundred_stopped_readers_cost_only_themselves,
     stopped::a_thousand_stopped_readers_cost_only_themselves,
-    stopped::stopped_readers_leave_receive_slots_to_others,
 ];

@@ -6,7 +6,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,28 +42,11 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-/// The last figures of both shards, server first.
-pub(crate) type Reports = (ShardReport, ShardReport);
-
-/// What the test tells the thread that plays control.
-#[derive(Default)]
-struct Wishes {
-    stop: AtomicBool,
-    report: AtomicBool,
-}
-
-/// What that thread tells the test.
-struct Tidings {
-    ready: Sender<()>,
-    reports: Sender<Reports>,
-}
-
 /// Both shards and the thread that plays control.
 pub(crate) struct Stand {
     pub(crate) socket: PathBuf,
-    wishes: Arc<Wishes>,
-    reports: Receiver<Reports>,
-    control: JoinHandle<Reports>,
+    stop: Arc<AtomicBool>,
+    control: Option<JoinHandle<(ShardReport, ShardReport)>>,
     _folder: tempfile::TempDir,
 }
 
@@ -115,20 +97,14 @@ fn quic(server: Option<Arc<rustls::ServerConfig>>, client: Option<Arc<rustls::Cl
     }
 }
 
-fn start<D>(
-    role: Role,
-    quic: QuicConfig,
-    udp: OwnedSocket,
-    make: MakeDriver<D>,
-    size: DriverConfig,
-) -> Running
+fn start<D>(role: Role, quic: QuicConfig, udp: OwnedSocket, make: MakeDriver<D>) -> Running
 where
     D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
 {
     let control: Arc<dyn Wake> = Arc::new(ControlThread(std::thread::current()));
-    let (send, receive) = channel();
+    let (send, receive) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let driver = make(&size);
+        let driver = make(&DriverConfig::sized_for(ResourceLimits::current()));
         let (handle, mailbox) = pair(driver.waker(), control);
         let config = ShardConfig {
             id: ShardId(0),
@@ -155,25 +131,15 @@ impl Stand {
     where
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
-        Self::start_sized(make, &DriverConfig::sized_for(ResourceLimits::current()))
-    }
-
-    /// The same with drivers of this size.
-    pub(crate) fn start_sized<D>(make: MakeDriver<D>, size: &DriverConfig) -> Self
-    where
-        D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
-    {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("frontend.socket");
         let listener = UnixListener::bind(&socket).unwrap();
-        let wishes = Arc::new(Wishes::default());
-        let (ready, wait) = channel();
-        let (send, reports) = channel();
-        let tidings = Tidings { ready, reports: send };
-        let (wished, size) = (wishes.clone(), *size);
-        let control = std::thread::spawn(move || control(make, &size, listener, &wished, &tidings));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, wait) = std::sync::mpsc::channel();
+        let stopping = stop.clone();
+        let control = std::thread::spawn(move || control(make, listener, &stopping, &ready));
         wait.recv_timeout(DEADLINE).expect("the agent is welcome");
-        Self { socket, wishes, reports, control, _folder: folder }
+        Self { socket, stop, control: Some(control), _folder: folder }
     }
 
     /// A connection through the tunnel.
@@ -198,28 +164,21 @@ impl Stand {
         (String::from_utf8(answer).unwrap(), stream)
     }
 
-    /// Figures of both shards.
-    pub(crate) fn report(&self) -> Reports {
-        self.wishes.report.store(true, Ordering::SeqCst);
-        self.control.thread().unpark();
-        self.reports.recv_timeout(DEADLINE).expect("both shards answer")
-    }
-
-    /// Drains both shards; their last figures.
-    pub(crate) fn stop(self) -> Reports {
-        self.wishes.stop.store(true, Ordering::SeqCst);
-        self.control.thread().unpark();
-        self.control.join().unwrap()
+    /// Drains both shards; their last figures, server first.
+    pub(crate) fn stop(mut self) -> (ShardReport, ShardReport) {
+        self.stop.store(true, Ordering::SeqCst);
+        let control = self.control.take().unwrap();
+        control.thread().unpark();
+        control.join().unwrap()
     }
 }
 
 fn control<D>(
     make: MakeDriver<D>,
-    size: &DriverConfig,
     listener: UnixListener,
-    wishes: &Wishes,
-    tidings: &Tidings,
-) -> Reports
+    stop: &AtomicBool,
+    ready: &std::sync::mpsc::Sender<()>,
+) -> (ShardReport, ShardReport)
 where
     D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
 {
@@ -229,7 +188,7 @@ where
     let (certs, key) = authority.identity();
     let tls = tls::server_config(certs, key, Some(authority.roots())).unwrap();
     let role = ServerRole { strategies: vec![Strategy::Default], answer_time: ANSWER_TIME_MAX };
-    let server = start(Role::Server(role), quic(Some(tls), None), udp, make, *size);
+    let server = start(Role::Server(role), quic(Some(tls), None), udp, make);
     server
         .handle
         .send(Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectUnix })
@@ -245,27 +204,26 @@ where
         retry_interval_max: Duration::from_secs(1),
         first_shard: 0,
     };
-    let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make, *size);
+    let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make);
     let target = ServerTarget { addresses: vec![address], server_name: "localhost".into() };
     agent.handle.send(Command::Server(target)).unwrap();
-    play(&server, &agent, wishes, tidings)
+    play(&server, &agent, stop, ready)
 }
 
 /// Control's part: accept every agent, resolve `localhost`, and stop when told.
-fn play(server: &Running, agent: &Running, wishes: &Wishes, tidings: &Tidings) -> Reports {
+fn play(
+    server: &Running,
+    agent: &Running,
+    stop: &AtomicBool,
+    ready: &std::sync::mpsc::Sender<()>,
+) -> (ShardReport, ShardReport) {
     let mut routes = RouteTableBuilder::new();
     let mut reports = (None, None);
-    let (mut stopping, mut reporting) = (false, false);
+    let mut stopping = false;
     loop {
         // Looked at first: what was said before the end is still heard below.
         let finished = server.thread.is_finished() && agent.thread.is_finished();
-        if !stopping && wishes.report.swap(false, Ordering::SeqCst) {
-            (reporting, reports) = (true, (None, None));
-            for shard in [server, agent] {
-                shard.handle.send(Command::Stats).unwrap();
-            }
-        }
-        if !stopping && wishes.stop.load(Ordering::SeqCst) {
+        if !stopping && stop.load(Ordering::SeqCst) {
             stopping = true;
             for shard in [server, agent] {
                 shard.handle.send(Command::Stats).unwrap();
@@ -306,7 +264,7 @@ fn play(server: &Running, agent: &Running, wishes: &Wishes, tidings: &Tidings) -
         }
         while let Some(event) = agent.handle.try_recv() {
             match event {
-                Event::ServerReady { .. } => tidings.ready.send(()).unwrap(),
+                Event::ServerReady { .. } => ready.send(()).unwrap(),
                 Event::Resolve { key, name } => {
                     let result = match name.as_str() {
                         "localhost" => Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
@@ -320,11 +278,6 @@ fn play(server: &Running, agent: &Running, wishes: &Wishes, tidings: &Tidings) -
         }
         if finished {
             break;
-        }
-        if reporting && reports.0.is_some() && reports.1.is_some() {
-            reporting = false;
-            let both = (reports.0.take().unwrap(), reports.1.take().unwrap());
-            tidings.reports.send(both).unwrap();
         }
         std::thread::park_timeout(Duration::from_millis(5));
     }

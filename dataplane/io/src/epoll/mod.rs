@@ -373,11 +373,9 @@ impl Driver for EpollDriver {
             .map_or(0, |socket| options::unsent_bytes(socket.fd()).unwrap_or(0))
     }
 
-    fn stream_slots(&self, size: SlotSize) -> SlotUse {
-        match size {
-            SlotSize::Small => self.slots.small.usage(),
-            SlotSize::Large => self.slots.large.usage(),
-        }
+    fn stream_slots(&self) -> SlotUse {
+        let (small, large) = (self.slots.small.usage(), self.slots.large.usage());
+        SlotUse { total: small.total + large.total, held: small.held + large.held }
     }
 
     fn capabilities(&self) -> Capabilities {

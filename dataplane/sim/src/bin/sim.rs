@@ -13,10 +13,12 @@ use std::time::Instant;
 
 use adit_sim::swarm::{Summary, Swarm, run_world};
 use adit_sim::tally::Family;
+use adit_sim::world::{Report, World};
 
 const USAGE: &str = "\
 usage: sim [--seeds N] [--start S] [--threads N] [--lite] [--keep-going]
        sim --seed S [--tail LINES]
+       sim --scenario NAME [--seed S] [--tail LINES]
        sim --twice N [--start S]
        sim --defect NAME [--seeds N] | --defects  (feature `defects`)";
 
@@ -30,6 +32,7 @@ struct Args {
     seed: Option<u64>,
     twice: Option<u64>,
     tail: usize,
+    scenario: Option<String>,
     defect: Option<String>,
     defects: bool,
 }
@@ -45,6 +48,7 @@ impl Args {
             seed: None,
             twice: None,
             tail: 200,
+            scenario: None,
             defect: None,
             defects: false,
         };
@@ -59,6 +63,7 @@ impl Args {
                 "--seed" => args.seed = Some(number(value()?)?),
                 "--twice" => args.twice = Some(number(value()?)?),
                 "--tail" => args.tail = usize::try_from(number(value()?)?).unwrap_or(200),
+                "--scenario" => args.scenario = Some(value()?),
                 "--defect" => args.defect = Some(value()?),
                 "--defects" => args.defects = true,
                 "--keep-going" => args.keep_going = true,
@@ -91,6 +96,7 @@ fn main() -> ExitCode {
     };
     say_seed_on_panic();
     let good = match (&args.seed, &args.twice) {
+        _ if args.scenario.is_some() => tell(&args),
         (Some(seed), _) => replay(&args, *seed),
         (_, Some(seeds)) => twice(&args, *seeds),
         _ if args.defect.is_some() || args.defects => defects(&args),
@@ -110,6 +116,41 @@ fn say_seed_on_panic() {
     }));
 }
 
+/// Runs one hand-written story and prints what became of it.
+fn tell(args: &Args) -> bool {
+    let name = args.scenario.as_deref().unwrap_or_default();
+    let Some(mut options) = adit_sim::scenario::options(name, args.seed.unwrap_or(0)) else {
+        println!("stories are: {:?}", adit_sim::scenario::ALL.map(|(name, _)| name));
+        return false;
+    };
+    options.tail_lines = args.tail;
+    println!("{options:?}");
+    match World::new(options).run() {
+        Ok(report) => print_report(&report),
+        Err(failure) => {
+            println!("{failure}");
+            return false;
+        }
+    }
+    true
+}
+
+fn print_report(report: &Report) {
+    for line in &report.tail {
+        println!("  {line}");
+    }
+    println!(
+        "seed {}: {} dials, {} bytes of payload, {} events, {} ns of virtual time, trace {:016x}",
+        report.seed, report.dials, report.payload_bytes, report.events, report.virtual_ns, report.trace_hash
+    );
+    for (index, tunnel) in report.tunnels.iter().enumerate() {
+        println!("  tunnel {index}: {tunnel:?}");
+    }
+    for family in Family::ALL.into_iter().filter(|family| report.tally.count(*family) > 0) {
+        println!("  {:>10} {family:?}", report.tally.count(family));
+    }
+}
+
 fn replay(args: &Args, seed: u64) -> bool {
     let mut swarm = args.swarm();
     if !plant(args, &mut swarm) {
@@ -120,7 +161,7 @@ fn replay(args: &Args, seed: u64) -> bool {
     println!("{options:?}");
     match run_world(options) {
         Ok(report) => {
-            println!("{report:?}");
+            print_report(&report);
             true
         }
         Err(failure) => {

@@ -131,13 +131,14 @@ impl SimNet {
         self.schedule_in(after, Event::Notify { pid, op });
     }
 
-    /// Every notification that waits for a close comes soon.
+    /// Every notification of a stream that waits for a close comes soon: without it nothing more can be sent there.
+    /// Those of datagrams wait on.
     pub(crate) fn release_parked_notifications(&mut self) {
         for pid in 0..self.processes.len() {
             let waiting: Vec<u64> = self.processes[pid]
                 .ops
                 .iter()
-                .filter(|(_, entry)| matches!(entry.work, Work::Notify { .. } | Work::DatagramNotify { .. }))
+                .filter(|(_, entry)| matches!(entry.work, Work::Notify { .. }))
                 .map(|(op, _)| *op)
                 .collect();
             for op in waiting {

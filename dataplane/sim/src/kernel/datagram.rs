@@ -36,6 +36,7 @@ impl SimNet {
             }
             let Some(datagrams) = self.take_train(pid, socket) else {
                 self.hit(Family::SlotsExhausted);
+                self.note("no datagram slot", entry.token.0, pid as u64);
                 return self.complete(pid, op, entry, false, Outcome::Datagrams(Err(OpError::NoBuffers)));
             };
             let more = !self.ends_early();

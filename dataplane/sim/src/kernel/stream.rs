@@ -224,6 +224,7 @@ impl SimNet {
             }
             let Some(bytes) = self.fill_slot(pid, socket, slot, wanted) else {
                 self.hit(Family::SlotsExhausted);
+                self.note("no slot", entry.token.0, slot as u64);
                 return self.complete(pid, op, entry, false, Outcome::Received(Err(OpError::NoBuffers)));
             };
             let more = shots == Shots::Many && !self.ends_early();

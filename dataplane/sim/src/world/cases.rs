@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::options::{OpeningKind, TargetKind, TunnelPlan};
+use super::{EndOutcome, TunnelOutcome};
 use crate::net::{HostId, SimNet};
-use crate::script::{Client, Opening, Target};
+use crate::script::{Client, End, Opening, Target};
 
 /// Where the targets are.
 pub(super) const TARGETS_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
@@ -85,6 +86,16 @@ impl Case {
             self.client.step(net);
         } else if let Some(target) = &mut self.target {
             target.step(net);
+        }
+    }
+
+    pub(super) fn outcome(&self) -> TunnelOutcome {
+        let end = |end: &End| EndOutcome { sent: end.sent, received: end.received, saw: end.saw };
+        TunnelOutcome {
+            asked_at: self.client.asked_at,
+            answer: self.client.answer.as_ref().map(|answer| (answer.status, answer.at)),
+            client: self.client.end().map(end),
+            targets: self.target.iter().flat_map(|target| &target.connections).map(|c| end(&c.end)).collect(),
         }
     }
 

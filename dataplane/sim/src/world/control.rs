@@ -9,6 +9,7 @@ use adit_dataplane::port::{Command, ConnectionKey, Event, ResolveKey, Verdict};
 use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTableBuilder};
 use adit_dataplane::wire::{Hello, Welcome};
 
+use super::options::Silence;
 use crate::clock::{Clock, SimTime};
 use crate::faults::ControlFaults;
 use crate::net::SimSocket;
@@ -35,6 +36,8 @@ pub(super) enum Action {
     Start(Who),
     /// The server's mailbox is filled.
     Flood,
+    /// Nothing gets through for a while.
+    Silence(Silence),
     /// The faults end.
     Heal,
     /// The tunnel that must succeed begins.

@@ -23,6 +23,7 @@ use crate::clock::{Clock, SimTime};
 use crate::net::{Address, HostId, SimNet};
 use crate::oracle::Cell;
 use crate::rng::Prng;
+use crate::script::Seen;
 use crate::tally::{Family, Tally};
 pub(crate) use cases::Case;
 use cases::{SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
@@ -53,6 +54,34 @@ pub struct Report {
     pub tally: Tally,
     /// What the oracles saw.
     pub cells: BTreeMap<Cell, u64>,
+    /// What became of each tunnel, in the order of the plan; the one that proves the healing last.
+    pub tunnels: Vec<TunnelOutcome>,
+    /// The end of the trace, as far as it was kept.
+    pub tail: Vec<String>,
+}
+
+/// What became of one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelOutcome {
+    /// When its client asked.
+    pub asked_at: Option<SimTime>,
+    /// The status of the answer, and when it came.
+    pub answer: Option<(u16, SimTime)>,
+    /// The client's end.
+    pub client: Option<EndOutcome>,
+    /// The target's end, once for each connection that an agent made.
+    pub targets: Vec<EndOutcome>,
+}
+
+/// What became of one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndOutcome {
+    /// Bytes that it sent.
+    pub sent: u64,
+    /// Bytes that it received, all of them right.
+    pub received: u64,
+    /// How it saw the other direction end, and when.
+    pub saw: Option<(Seen, SimTime)>,
 }
 
 /// A world in which something was wrong.
@@ -164,6 +193,9 @@ impl World {
             let who = restart.agent.map_or(Who::Server, Who::Agent);
             self.control.plan(SimTime(restart.at_ns), Action::Kill(who));
             self.control.plan(SimTime(restart.at_ns + restart.down_ns), Action::Start(who));
+        }
+        for silence in self.options.silences.clone() {
+            self.control.plan(SimTime(silence.at_ns), Action::Silence(silence));
         }
         if let Some(at) = self.options.flood_at_ns {
             self.control.plan(SimTime(at), Action::Flood);

@@ -82,6 +82,19 @@ pub struct Restart {
     pub down_ns: u64,
 }
 
+/// A time in which nothing gets through from one host to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Between the server and which agent.
+    pub agent: usize,
+    /// Whether what the agent sends is lost, or what the server sends.
+    pub from_agent: bool,
+    /// When it begins, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// How long it lasts.
+    pub for_ns: u64,
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -107,6 +120,10 @@ pub struct Options {
     pub tunnels: Vec<TunnelPlan>,
     /// Processes that die.
     pub restarts: Vec<Restart>,
+    /// One-way blackholes at their times, besides those that the faults draw.
+    pub silences: Vec<Silence>,
+    /// Whether every dial of a service must succeed.
+    pub every_dial_succeeds: bool,
     /// When control floods the server's mailbox.
     pub flood_at_ns: Option<u64>,
     /// When the faults end, at the latest.
@@ -136,6 +153,8 @@ impl Options {
             budget_bytes: 1 << 30,
             tunnels: Vec::new(),
             restarts: Vec::new(),
+            silences: Vec::new(),
+            every_dial_succeeds: false,
             flood_at_ns: None,
             heal_at_ns: 5_000_000_000,
             proof_bytes: 0,
@@ -179,7 +198,7 @@ impl Options {
     }
 
     /// A world of large trains whose notifications are late: what is lent to the kernel comes to its bound.
-    fn make_bulky(&mut self, rng: &mut Prng) {
+    pub fn make_bulky(&mut self, rng: &mut Prng) {
         self.faults.io.notification = Span::millis(200, 700);
         self.faults.io.segmentation_refused_after = None;
         self.faults.net.delay = Span::micros(50, 500);

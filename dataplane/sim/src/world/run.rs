@@ -160,6 +160,8 @@ impl World {
             }
             let command = {
                 let mut net = self.net.borrow_mut();
+                let now = self.clock.time();
+                net.trace.explain(now, || format!("{who:?} says {event:?}"));
                 self.control.on_event(who, start, event, &faults, &mut net.tally)
             };
             if let Some(command) = command {
@@ -205,6 +207,12 @@ impl World {
             Action::Kill(who) => self.kill(who),
             Action::Start(who) => self.start(who),
             Action::Flood => self.flood(),
+            Action::Silence(silence) => {
+                let until = self.clock.time().plus_ns(silence.for_ns);
+                let (agent, server) = (self.agents[silence.agent].host, self.server.host);
+                let (from, to) = if silence.from_agent { (agent, server) } else { (server, agent) };
+                self.net.borrow_mut().blackhole(from, to, until);
+            }
             Action::Heal => self.heal(),
             Action::Proof => {
                 let bytes = self.options.proof_bytes;

@@ -16,7 +16,7 @@ impl World {
             losses: &self.control.losses,
             deaths: &self.deaths,
             sheds: self.options.budget_bytes < 1 << 28,
-            every_dial_succeeds: false,
+            every_dial_succeeds: self.options.every_dial_succeeds,
             slack_ns: self.slack_ns(),
             agent_ips: &agent_ips,
         };
@@ -51,6 +51,8 @@ impl World {
             virtual_ns: self.clock.time().0,
             tally: net.tally.clone(),
             cells: judgement.cells,
+            tunnels: self.cases.iter().map(Case::outcome).collect(),
+            tail: net.trace.tail().map(str::to_owned).collect(),
         })
     }
 
