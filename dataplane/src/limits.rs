@@ -113,6 +113,12 @@ pub const COMPLETIONS_PER_TURN_MAX: usize = 1024;
 pub const COMMANDS_PER_TURN_MAX: usize = 256;
 /// Messages that a mailbox holds, each way.
 pub const MAILBOX_MESSAGES_MAX: usize = 4096;
+/// Round trips between what a socket's peer said last and the reset of the stream behind it.
+pub const LAST_WORDS_ROUND_TRIPS: u32 = 3;
+/// The same at least: the receiver must not find both in one batch of datagrams after a pause.
+pub const LAST_WORDS_TIME_MIN: Duration = Duration::from_millis(50);
+/// The same at most.
+pub const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 /// Tunnels of one shard, pending and established.
 pub const TUNNELS_MAX: usize = 65_536;
 /// QUIC connections of one shard.

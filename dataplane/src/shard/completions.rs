@@ -84,7 +84,7 @@ impl<D: DatagramDriver> Shard<D> {
                 }
                 self.starved.push(key);
             }
-            Err(OpError::Os(_)) => self.on_socket_failed(key),
+            Err(OpError::Os(_)) => self.on_receive_failed(key),
         }
     }
 
@@ -136,17 +136,19 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn on_socket_end(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
-        if matches!(tunnel.phase, Phase::Head(_)) {
-            return self.close_tunnel(key, Close::Graceful, None);
+        match tunnel.phase {
+            Phase::Head(_) => return self.close_tunnel(key, Close::Graceful, None),
+            // The error was taken by the send that failed: this is where the reset cut its peer's words off.
+            Phase::Broken => return tunnel.ingress.on_broken(),
+            _ => tunnel.ingress.on_end(),
         }
-        tunnel.ingress.on_end();
         tunnel.half_closed_at = Some(self.now);
         self.expect_orphan(key);
         self.queue(key);
     }
 
     /// The socket is broken: the other side learns of it as a reset.
-    fn on_socket_failed(&mut self, key: Key) {
+    pub(super) fn on_socket_failed(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get(key) else { return };
         match tunnel.phase {
             Phase::Dialing(_) => self.abandon_dial(key),
@@ -155,7 +157,7 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn on_sent(&mut self, key: Key, result: Result<usize, OpError>, data: Option<Vec<bytes::Bytes>>) {
-        let Ok(sent) = result else { return self.on_socket_failed(key) };
+        let Ok(sent) = result else { return self.on_send_failed(key) };
         self.stats.bytes_to_sockets += sent as u64;
         let (Some(tunnel), Some(data)) = (self.tunnels.get_mut(key), data) else { return };
         tunnel.egress.on_sent(sent, data);
@@ -179,7 +181,7 @@ impl<D: DatagramDriver> Shard<D> {
                 tunnel.egress.on_shutdown();
                 self.queue(key);
             }
-            Err(_) => self.on_socket_failed(key),
+            Err(_) => self.on_send_failed(key),
         }
     }
 
@@ -190,7 +192,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.watching = false;
         let gone = result.is_ok() || matches!(result, Err(OpError::Os(_)));
-        if !gone {
+        if !gone || matches!(tunnel.phase, Phase::Broken) {
             return;
         }
         let reset = !tunnel.unix && !tunnel.egress.is_shut_down();

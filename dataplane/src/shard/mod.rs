@@ -6,6 +6,7 @@
 //! Deliberately absent: locks, a clock, waiting for control, policy other than pure functions over snapshots.
 
 mod agent;
+mod broken;
 mod budget;
 mod completions;
 mod connector;

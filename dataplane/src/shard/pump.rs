@@ -45,6 +45,7 @@ impl<D: DatagramDriver> Shard<D> {
             Phase::Header(_) => self.pump_header(key),
             Phase::Resolving(_) | Phase::Connecting(..) => self.look_for_cancel(key),
             Phase::Open | Phase::Lingering => self.pump_splice(key),
+            Phase::Broken => self.pump_last_words(key),
         }
     }
 
@@ -60,7 +61,7 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// Socket → stream. False when the tunnel has ended over it.
-    fn pump_to_stream(&mut self, key: Key) -> bool {
+    pub(super) fn pump_to_stream(&mut self, key: Key) -> bool {
         let scarce = self.are_slots_scarce();
         let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
         let Some((conn, stream)) = tunnel.stream else { return true };
@@ -145,7 +146,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn pump_receive(&mut self, key: Key) {
+    pub(super) fn pump_receive(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(socket) = tunnel.socket else { return };
         match tunnel.ingress.want_recv() {
@@ -210,6 +211,7 @@ impl<D: DatagramDriver> Shard<D> {
             Phase::Head(_) => self.on_head_timeout(key),
             Phase::Dialing(_) => self.on_dial_timeout(key),
             Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
+            Phase::Broken => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
             Phase::Header(_) => self.close_tunnel(key, Close::Graceful, Some(ResetCode::Deadline)),
             Phase::Resolving(_) | Phase::Connecting(..) => self.on_agent_dial_timer(key),
             Phase::Open => self.on_open_timer(key),
@@ -267,7 +269,7 @@ impl<D: DatagramDriver> Shard<D> {
         if matches!(tunnel.phase, Phase::Dialing(_)) {
             self.stats.dials_pending -= 1;
         }
-        if matches!(tunnel.phase, Phase::Open) && code.is_some() {
+        if matches!(tunnel.phase, Phase::Open | Phase::Broken) && code.is_some() {
             self.stats.tunnels_reset += 1;
         }
         self.stats.tunnels_open = self.tunnels.len() as u64;

@@ -59,6 +59,8 @@ pub(crate) enum Phase {
     Connecting(Box<AgentDial>, Attempts),
     /// Bytes flow.
     Open,
+    /// The socket has broken. What its peer said before is passed on, then the stream is reset.
+    Broken,
 }
 
 /// A dial at the server.

@@ -41,6 +41,7 @@ pub struct Ingress {
     bulk: bool,
     streak: u8,
     socket_ended: bool,
+    broken: bool,
     stream_blocked: bool,
     stream_finished: bool,
     /// Whether all that waits was copied out of the slots already.
@@ -56,6 +57,7 @@ impl Default for Ingress {
             bulk: false,
             streak: 0,
             socket_ended: false,
+            broken: false,
             stream_blocked: false,
             stream_finished: false,
             copied: false,
@@ -84,6 +86,11 @@ impl Ingress {
     /// The socket's peer finished sending.
     pub fn on_end(&mut self) {
         self.socket_ended = true;
+    }
+
+    /// The socket has broken: nothing more is read, and what was read has no orderly end.
+    pub fn on_broken(&mut self) {
+        self.broken = true;
     }
 
     /// A receive was submitted.
@@ -116,7 +123,7 @@ impl Ingress {
         let (slot, shots) =
             if self.bulk { (SlotSize::Large, Shots::One) } else { (SlotSize::Small, Shots::Many) };
         match self.armed {
-            Armed::No if room && !self.socket_ended => RecvWant::Arm(slot, shots),
+            Armed::No if room && !self.socket_ended && !self.broken => RecvWant::Arm(slot, shots),
             Armed::Yes(_, Shots::Many) if !room || slot != SlotSize::Small => RecvWant::Cancel,
             _ => RecvWant::Nothing,
         }
