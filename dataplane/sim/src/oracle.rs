@@ -291,7 +291,13 @@ fn judge_dial(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &mut Jud
         let lost = lost
             || ended
                 .is_some_and(|ended| Facts::between(facts.losses, None, began.unwrap_or(SimTime(0)), ended));
-        if client.closed_unanswered_at.is_some() && !(facts.broken)(client.connection) && !lost && !reset {
+        let asked = client.asked_at.is_some();
+        if asked
+            && client.closed_unanswered_at.is_some()
+            && !(facts.broken)(client.connection)
+            && !lost
+            && !reset
+        {
             judgement.wrong.push(format!("tunnel {tunnel}: closed without an answer at {ended:?}"));
         }
         return;

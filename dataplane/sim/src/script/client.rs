@@ -218,7 +218,8 @@ impl Client {
                 self.state = State::Over;
             }
             _ => {
-                if !head.is_empty() {
+                // A server that lost patience with half a request has answered it, or closed.
+                if !head.is_empty() && *written == head.len() {
                     self.asked_at = Some(net.time());
                 }
                 self.state = State::Answering { socket, seen: Vec::new() };
