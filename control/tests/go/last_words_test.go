@@ -31,7 +31,7 @@ func TestLastWords(t *testing.T) {
 				_, _ = conn.Read(make([]byte, 1))
 				_, _ = io.Copy(conn, harness.NewPayload(61, c.answer))
 			})
-			for repetition := range 50 {
+			for repetition := range 20 {
 				if err := lastWords(tunnel, target.Address, c.request, c.answer); err != nil {
 					t.Fatalf("dial %d: %v", repetition, err)
 				}
