@@ -2,6 +2,7 @@
 //!
 //! Every case runs on each kernel driver.
 
+mod readers;
 mod stand;
 mod stopped;
 mod streams;
