@@ -68,10 +68,7 @@ impl<D: DatagramDriver> Shard<D> {
         if let Some(pending) = tunnel.ingress.want_write() {
             match self.quic.write(conn, stream, pending) {
                 Ok(WriteState::Took | WriteState::Blocked) => tunnel.ingress.on_written(),
-                Ok(WriteState::Stopped(_)) => {
-                    self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
-                    return false;
-                }
+                Ok(WriteState::Stopped(_)) => tunnel.ingress.on_stopped(),
                 Err(_) => return false,
             }
             if tunnel.ingress.pending_bytes() > 0 {

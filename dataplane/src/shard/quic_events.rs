@@ -64,14 +64,18 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    /// The peer's socket takes nothing any more: that is a reset, once bytes flow. Before that the answer decides.
+    /// The peer's socket takes nothing any more. What comes from it may still be on its way: its own end, or its reset,
+    /// decides when the tunnel is over. Before bytes flow the agent's answer decides at the server; an agent is told
+    /// that its dial is not wanted any more.
     fn on_stopped(&mut self, conn: ConnId, stream: StreamId) {
         if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
-            let open = self.tunnels.get(key).is_some_and(|tunnel| !matches!(tunnel.phase, Phase::Dialing(_)));
-            if open {
-                self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
-            } else {
-                self.queue(key);
+            match self.tunnels.get_mut(key).map(|tunnel| (&tunnel.phase, &mut tunnel.ingress)) {
+                Some((Phase::Open, ingress)) => {
+                    ingress.on_stopped();
+                    self.queue(key);
+                }
+                Some((Phase::Dialing(_), _)) => self.queue(key),
+                _ => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
             }
         } else if self.is_control_stream(conn, stream) {
             self.close_session(conn, CloseCode::Protocol, "the control stream was stopped");

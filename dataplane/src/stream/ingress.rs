@@ -42,6 +42,7 @@ pub struct Ingress {
     streak: u8,
     socket_ended: bool,
     broken: bool,
+    stream_stopped: bool,
     stream_blocked: bool,
     stream_finished: bool,
     /// Whether all that waits was copied out of the slots already.
@@ -58,6 +59,7 @@ impl Default for Ingress {
             streak: 0,
             socket_ended: false,
             broken: false,
+            stream_stopped: false,
             stream_blocked: false,
             stream_finished: false,
             copied: false,
@@ -68,7 +70,7 @@ impl Default for Ingress {
 impl Ingress {
     /// Bytes came from the socket (or had been read behind a head).
     pub fn on_bytes(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.stream_stopped {
             return;
         }
         let short = bytes.len() < SlotSize::Small.bytes();
@@ -91,6 +93,15 @@ impl Ingress {
     /// The socket has broken: nothing more is read, and what was read has no orderly end.
     pub fn on_broken(&mut self) {
         self.broken = true;
+    }
+
+    /// The stream's peer takes no more: this half is over, and what the socket still says is for nobody. The other
+    /// half may have bytes on their way and goes on until its own end.
+    pub fn on_stopped(&mut self) {
+        self.discard();
+        self.broken = true;
+        self.stream_stopped = true;
+        self.stream_finished = true;
     }
 
     /// A receive was submitted.
@@ -124,7 +135,9 @@ impl Ingress {
             if self.bulk { (SlotSize::Large, Shots::One) } else { (SlotSize::Small, Shots::Many) };
         match self.armed {
             Armed::No if room && !self.socket_ended && !self.broken => RecvWant::Arm(slot, shots),
-            Armed::Yes(_, Shots::Many) if !room || slot != SlotSize::Small => RecvWant::Cancel,
+            Armed::Yes(_, Shots::Many) if !room || slot != SlotSize::Small || self.stream_stopped => {
+                RecvWant::Cancel
+            }
             _ => RecvWant::Nothing,
         }
     }
@@ -266,6 +279,21 @@ mod tests {
         take_all(&mut ingress);
         assert!(matches!(ingress.want_recv(), RecvWant::Arm(..)));
         assert!(!ingress.is_stopped());
+    }
+
+    #[test]
+    fn a_stopped_stream_ends_this_half_and_takes_nothing_more() {
+        let mut ingress = Ingress::default();
+        ingress.on_armed(SlotSize::Small, Shots::Many);
+        ingress.on_bytes(bytes(10));
+        ingress.on_stopped();
+        assert!(ingress.is_done() && !ingress.want_finish());
+        assert_eq!(ingress.want_recv(), RecvWant::Cancel);
+        ingress.on_bytes(bytes(10));
+        assert!(ingress.want_write().is_none(), "what comes late is dropped");
+        ingress.on_cancelling();
+        ingress.on_disarmed();
+        assert_eq!(ingress.want_recv(), RecvWant::Nothing);
     }
 
     #[test]

@@ -35,6 +35,7 @@ on_each_driver![
     streams::bytes_both_ways_and_half_close,
     streams::refusals_carry_the_reason,
     streams::a_target_may_speak_first,
+    streams::the_last_words_of_a_target_that_stops_reading_arrive,
     stopped::one_stopped_reader_costs_only_itself,
     stopped::a_hundred_stopped_readers_cost_only_themselves,
     stopped::a_thousand_stopped_readers_cost_only_themselves,

@@ -85,3 +85,33 @@ where
     }
     stand.stop();
 }
+
+/// What fits the kernel's buffers on the way: more could be lost on a direct connection, too.
+const LAST_WORDS_BYTES: usize = 16 * 1024;
+
+/// A target that has said everything, ended, and then closes with bytes unread: what it said still arrives.
+pub(crate) fn the_last_words_of_a_target_that_stops_reading_arrive<D>(make: MakeDriver<D>)
+where
+    D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+{
+    let stand = Stand::start(make);
+    for _ in 0..30 {
+        let (address, target) = target(|mut stream| {
+            let mut first = [0];
+            stream.read_exact(&mut first).unwrap();
+            stream.write_all(&pattern(LAST_WORDS_BYTES)).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut stream = stand.connect(address);
+        let mut writer = stream.try_clone().unwrap();
+        // Goes on until nobody takes it any more, which is an error sooner or later and none of this test's business.
+        let upload = std::thread::spawn(move || while writer.write_all(&[0x5a; 4096]).is_ok() {});
+        let mut received = Vec::new();
+        let end = stream.read_to_end(&mut received);
+        assert!(received == pattern(LAST_WORDS_BYTES), "{} bytes, {end:?}", received.len());
+        target.join().unwrap();
+        drop(stream);
+        upload.join().unwrap();
+    }
+    stand.stop();
+}
