@@ -219,7 +219,7 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
     (
         "adit_copied_out_bytes_total",
         Kind::Counter,
-        "Bytes copied out of slots that stopped readers held.",
+        "Bytes copied out of receive slots because bytes that wait held more than half of them.",
         |r| r.stats.bytes_copied_out,
     ),
     (
@@ -307,7 +307,12 @@ fn slots(text: &mut Text, reports: &Reports<'_>) {
     let mut family =
         text.family("adit_receive_slots", Kind::Gauge, "Receive slots, all and held by unread bytes.");
     for (shard, report) in reports {
-        for (class, slots) in [("stream", report.stream_slots), ("datagram", report.datagram_slots)] {
+        let classes = [
+            ("small", report.small_slots),
+            ("large", report.large_slots),
+            ("datagram", report.datagram_slots),
+        ];
+        for (class, slots) in classes {
             family
                 .sample(&[("shard", shard), ("class", class), ("state", "total")], slots.total)
                 .sample(&[("shard", shard), ("class", class), ("state", "held")], slots.held);

@@ -131,8 +131,6 @@ pub const TRAIN_BYTES_MAX: usize = 65_500;
 pub const TRAINS_PER_DRIVE_MAX: usize = 8;
 /// Pause before a listener whose accept failed (EMFILE and the like) is armed again.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// After a receive found no slot: how long what waits for a blocked stream is copied out of its slots.
-pub const SLOTS_SCARCE_TIME: Duration = Duration::from_secs(1);
 /// Pause before a receive that found no slot is tried again.
 pub const STARVED_PAUSE: Duration = Duration::from_millis(1);
 /// Listeners of one shard.

@@ -206,8 +206,10 @@ pub struct ShardReport {
     pub stats: ShardStats,
     /// What its driver counted.
     pub io: Counters,
-    /// Use of stream receive slots.
-    pub stream_slots: SlotUse,
+    /// Use of small stream receive slots.
+    pub small_slots: SlotUse,
+    /// Use of large stream receive slots.
+    pub large_slots: SlotUse,
     /// Use of datagram receive slots.
     pub datagram_slots: SlotUse,
     /// Each connection's path.

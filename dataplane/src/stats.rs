@@ -45,7 +45,7 @@ pub struct ShardStats {
     pub submissions_deferred: u64,
     /// Receives that found no slot.
     pub receives_starved: u64,
-    /// Bytes copied out of receive slots because stopped readers held too many.
+    /// Bytes copied out of receive slots because bytes that wait held more than half of them.
     pub bytes_copied_out: u64,
     /// Trains sent again one datagram at a time because segmentation was refused.
     pub segmentation_refused: u64,

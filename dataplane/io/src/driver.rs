@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::counters::Counters;
 use crate::error::Refused;
-use crate::op::{Completion, DatagramOp, Op};
+use crate::op::{Completion, DatagramOp, Op, SlotSize};
 
 /// The caller's name for an operation; comes back in each of its completions. Opaque to the driver.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -180,8 +180,9 @@ pub trait Driver {
     /// counts what the reader has not read; on TCP what the peer's kernel has not acknowledged. 0 for a stale id.
     fn unsent_bytes(&self, socket: SocketId) -> usize;
 
-    /// Use of the stream receive slots.
-    fn stream_slots(&self) -> SlotUse;
+    /// Use of the stream receive slots of one size. Each size is short on its own: bytes that fill every large slot
+    /// leave the small ones alone.
+    fn stream_slots(&self, size: SlotSize) -> SlotUse;
 
     /// What this implementation can do here.
     fn capabilities(&self) -> Capabilities;

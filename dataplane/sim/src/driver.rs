@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use adit_io::{
     Capabilities, Close, Completion, Counters, DatagramDriver, DatagramOp, Driver, DriverKind, Op, OpError,
-    OpKind, Outcome, Refusal, Refused, Shots, SlotUse, SocketId, Token, Wake,
+    OpKind, Outcome, Refusal, Refused, Shots, SlotSize, SlotUse, SocketId, Token, Wake,
 };
 use bytes::Bytes;
 
@@ -307,10 +307,12 @@ impl Driver for SimDriver {
         net.processes[self.pid].socket(socket).map_or(0, |name| net.unsent_of(self.pid, name))
     }
 
-    fn stream_slots(&self) -> SlotUse {
+    fn stream_slots(&self, size: SlotSize) -> SlotUse {
         let process = &mut self.net.borrow_mut().processes[self.pid];
-        let (small, large) = (process.small.usage(), process.large.usage());
-        SlotUse { total: small.total + large.total, held: small.held + large.held }
+        match size {
+            SlotSize::Small => process.small.usage(),
+            SlotSize::Large => process.large.usage(),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

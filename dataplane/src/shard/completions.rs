@@ -1,13 +1,13 @@
 //! Completions, filed by what they were for. No decision is taken here beyond "whose is it, and is it still there".
 
-use adit_io::{Close, Completion, DatagramDriver, OpError, Outcome};
+use adit_io::{Close, Completion, DatagramDriver, OpError, Outcome, SlotSize};
 use bytes::BytesMut;
 
 use super::Shard;
 use super::timers::Timer;
 use super::token::{Purpose, decode};
 use super::tunnel::Phase;
-use crate::limits::{SLOTS_SCARCE_TIME, STARVED_PAUSE};
+use crate::limits::STARVED_PAUSE;
 use crate::stream::table::Key;
 use crate::wire::ResetCode;
 
@@ -74,11 +74,13 @@ impl<D: DatagramDriver> Shard<D> {
         }
         match result {
             Ok(bytes) if bytes.is_empty() => self.on_socket_end(key),
-            Ok(bytes) => self.on_socket_bytes(key, bytes),
+            Ok(bytes) => {
+                let bytes = self.unpinned(bytes);
+                self.on_socket_bytes(key, bytes);
+            }
             Err(OpError::Cancelled) => self.queue(key),
             Err(OpError::NoBuffers) => {
                 self.stats.receives_starved += 1;
-                self.on_slots_scarce();
                 if self.starved.is_empty() {
                     self.timers.set(self.now + STARVED_PAUSE, Timer::Starved);
                 }
@@ -88,24 +90,19 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    /// One class of slots is used up, however many there are of the other: readers that stopped must not hold it.
-    fn on_slots_scarce(&mut self) {
-        if !self.are_slots_scarce() {
-            let holding = |tunnel: &super::tunnel::Tunnel| tunnel.ingress.holds_slots();
-            let keys: Vec<Key> =
-                self.tunnels.iter().filter(|(_, tunnel)| holding(tunnel)).map(|(key, _)| key).collect();
-            for key in keys {
-                if let Some(tunnel) = self.tunnels.get_mut(key) {
-                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
-                }
-            }
+    /// Bytes may have to wait: for a reader that stopped, for an acknowledgement, for the rest of a head. As long as
+    /// they do, they hold a slot. Once more than half of a size is held they are copied out, so that those who wait
+    /// leave slots to those who move.
+    fn unpinned(&mut self, bytes: BytesMut) -> BytesMut {
+        let is_short = |size| {
+            let slots = self.driver.stream_slots(size);
+            slots.held * 2 > slots.total
+        };
+        if !is_short(SlotSize::Small) && !is_short(SlotSize::Large) {
+            return bytes;
         }
-        self.starved_at = Some(self.now);
-    }
-
-    /// Whether a receive found no slot lately.
-    pub(super) fn are_slots_scarce(&self) -> bool {
-        self.starved_at.is_some_and(|at| self.now < at + SLOTS_SCARCE_TIME)
+        self.stats.bytes_copied_out += bytes.len() as u64;
+        BytesMut::from(&bytes[..])
     }
 
     pub(super) fn feed_starved(&mut self) {

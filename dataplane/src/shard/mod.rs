@@ -87,8 +87,6 @@ pub struct Shard<D: DatagramDriver> {
     stopped: StoppedReaders,
     /// Tunnels that found no receive slot; bounded by the table.
     starved: Vec<Key>,
-    /// When a receive last found no slot.
-    starved_at: Option<Instant>,
     /// Tunnels to be worked on, each at most once.
     work: VecDeque<Key>,
     /// Operations that the driver handed back, in order. Bounded: each belongs to a table's entry.
@@ -143,7 +141,6 @@ impl<D: DatagramDriver> Shard<D> {
             trains: Trains::default(),
             stopped: StoppedReaders::default(),
             starved: Vec::new(),
-            starved_at: None,
             work: VecDeque::new(),
             refused: VecDeque::new(),
             synthesized: Vec::new(),

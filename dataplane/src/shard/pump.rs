@@ -62,7 +62,6 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// Socket → stream. False when the tunnel has ended over it.
     pub(super) fn pump_to_stream(&mut self, key: Key) -> bool {
-        let scarce = self.are_slots_scarce();
         let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
         let Some((conn, stream)) = tunnel.stream else { return true };
         if let Some(pending) = tunnel.ingress.want_write() {
@@ -70,12 +69,6 @@ impl<D: DatagramDriver> Shard<D> {
                 Ok(WriteState::Took | WriteState::Blocked) => tunnel.ingress.on_written(),
                 Ok(WriteState::Stopped(_)) => tunnel.ingress.on_stopped(),
                 Err(_) => return false,
-            }
-            if tunnel.ingress.pending_bytes() > 0 {
-                let slots = self.driver.stream_slots();
-                if slots.held * 2 > slots.total || scarce {
-                    self.stats.bytes_copied_out += tunnel.ingress.copy_out();
-                }
             }
         }
         if tunnel.ingress.want_finish() {

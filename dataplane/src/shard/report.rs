@@ -1,6 +1,6 @@
 //! A shard's figures for control, and what tests look at to see that nothing is left.
 
-use adit_io::DatagramDriver;
+use adit_io::{DatagramDriver, SlotSize};
 
 use super::Shard;
 use crate::port::{Event, PathReport, ShardReport};
@@ -69,7 +69,8 @@ impl<D: DatagramDriver> Shard<D> {
             driver: self.driver.capabilities().kind,
             stats,
             io: self.driver.counters().clone(),
-            stream_slots: self.driver.stream_slots(),
+            small_slots: self.driver.stream_slots(SlotSize::Small),
+            large_slots: self.driver.stream_slots(SlotSize::Large),
             datagram_slots: self.driver.datagram_slots(),
             paths,
         }

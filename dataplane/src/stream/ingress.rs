@@ -45,8 +45,6 @@ pub struct Ingress {
     stream_stopped: bool,
     stream_blocked: bool,
     stream_finished: bool,
-    /// Whether all that waits was copied out of the slots already.
-    copied: bool,
 }
 
 impl Default for Ingress {
@@ -62,7 +60,6 @@ impl Default for Ingress {
             stream_stopped: false,
             stream_blocked: false,
             stream_finished: false,
-            copied: false,
         }
     }
 }
@@ -81,7 +78,6 @@ impl Ingress {
             self.streak = 0;
         }
         self.pending_bytes += bytes.len();
-        self.copied = false;
         self.pending.push_back(bytes);
     }
 
@@ -191,26 +187,6 @@ impl Ingress {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
-    }
-
-    /// Whether receive slots are held by bytes that the stream does not take.
-    #[must_use]
-    pub fn holds_slots(&self) -> bool {
-        self.stream_blocked && !self.copied && !self.pending.is_empty()
-    }
-
-    /// Copies what waits out of the receive slots, which others need; how many bytes that were.
-    pub fn copy_out(&mut self) -> u64 {
-        if self.copied {
-            return 0;
-        }
-        let mut copy = Vec::with_capacity(self.pending_bytes);
-        for piece in self.pending.drain(..) {
-            copy.extend_from_slice(&piece);
-        }
-        self.pending.push_back(copy.into());
-        self.copied = true;
-        self.pending_bytes as u64
     }
 
     /// Drops what was read: the tunnel never came to be.

@@ -39,4 +39,5 @@ on_each_driver![
     stopped::one_stopped_reader_costs_only_itself,
     stopped::a_hundred_stopped_readers_cost_only_themselves,
     stopped::a_thousand_stopped_readers_cost_only_themselves,
+    stopped::stopped_readers_leave_receive_slots_to_others,
 ];

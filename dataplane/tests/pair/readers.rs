@@ -102,11 +102,16 @@ impl StoppedReaders {
             Tunnel { client, target }
         };
         let mut readers = Self { tunnels: (0..count).map(open).collect(), directions, filled_bytes: 0 };
-        readers.write_until_still();
+        readers.write_until_still(stand);
         readers
     }
 
-    fn write_until_still(&mut self) {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    fn write_until_still(&mut self, stand: &Stand) {
         let piece = [0x5a; 64 * 1024];
         let mut ends: Vec<End<'_>> = self
             .tunnels
@@ -116,7 +121,7 @@ impl StoppedReaders {
         let began = Instant::now();
         let (mut moved_at, mut filled) = (began, 0);
         for round in 0_u32.. {
-            if moved_at.elapsed() >= STILL {
+            if moved_at.elapsed() >= STILL && self.are_stopped(stand) {
                 break;
             }
             assert!(began.elapsed() < 8 * DEADLINE, "not full after {filled} bytes");
@@ -133,6 +138,18 @@ impl StoppedReaders {
             std::thread::park_timeout(PAUSE);
         }
         self.filled_bytes = filled;
+    }
+
+    /// Whether the shards say so, too.
+    fn are_stopped(&self, stand: &Stand) -> bool {
+        let (server, agent) = stand.report();
+        self.directions.iter().all(|direction| {
+            let stopped = match direction {
+                Direction::Upload => agent.stats.stopped_readers,
+                Direction::Download => server.stats.stopped_readers,
+            };
+            stopped >= self.count() as u64
+        })
     }
 
     /// Every third reader takes a few bytes ten times a second, until `done`; while `paused` none does.

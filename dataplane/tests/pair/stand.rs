@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 /// How a test waits: no longer than this.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Kernel buffers of the shards' UDP sockets, each way.
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
 /// What makes a driver on its thread.
 pub(crate) type MakeDriver<D> = fn(&DriverConfig) -> D;
 
@@ -42,11 +46,28 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
+/// The last figures of both shards, server first.
+pub(crate) type Reports = (ShardReport, ShardReport);
+
+/// What the test tells the thread that plays control.
+#[derive(Default)]
+struct Wishes {
+    stop: AtomicBool,
+    report: AtomicBool,
+}
+
+/// What that thread tells the test.
+struct Tidings {
+    ready: Sender<()>,
+    reports: Sender<Reports>,
+}
+
 /// Both shards and the thread that plays control.
 pub(crate) struct Stand {
     pub(crate) socket: PathBuf,
-    stop: Arc<AtomicBool>,
-    control: Option<JoinHandle<(ShardReport, ShardReport)>>,
+    wishes: Arc<Wishes>,
+    reports: Receiver<Reports>,
+    control: JoinHandle<Reports>,
     _folder: tempfile::TempDir,
 }
 
@@ -97,14 +118,20 @@ fn quic(server: Option<Arc<rustls::ServerConfig>>, client: Option<Arc<rustls::Cl
     }
 }
 
-fn start<D>(role: Role, quic: QuicConfig, udp: OwnedSocket, make: MakeDriver<D>) -> Running
+fn start<D>(
+    role: Role,
+    quic: QuicConfig,
+    udp: OwnedSocket,
+    make: MakeDriver<D>,
+    size: DriverConfig,
+) -> Running
 where
     D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
 {
     let control: Arc<dyn Wake> = Arc::new(ControlThread(std::thread::current()));
-    let (send, receive) = std::sync::mpsc::channel();
+    let (send, receive) = channel();
     let thread = std::thread::spawn(move || {
-        let driver = make(&DriverConfig::sized_for(ResourceLimits::current()));
+        let driver = make(&size);
         let (handle, mailbox) = pair(driver.waker(), control);
         let config = ShardConfig {
             id: ShardId(0),
@@ -131,15 +158,25 @@ impl Stand {
     where
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
+        Self::start_sized(make, &DriverConfig::sized_for(ResourceLimits::current()))
+    }
+
+    /// The same with drivers of this size.
+    pub(crate) fn start_sized<D>(make: MakeDriver<D>, size: &DriverConfig) -> Self
+    where
+        D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+    {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("frontend.socket");
         let listener = UnixListener::bind(&socket).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready, wait) = std::sync::mpsc::channel();
-        let stopping = stop.clone();
-        let control = std::thread::spawn(move || control(make, listener, &stopping, &ready));
+        let wishes = Arc::new(Wishes::default());
+        let (ready, wait) = channel();
+        let (send, reports) = channel();
+        let tidings = Tidings { ready, reports: send };
+        let (wished, size) = (wishes.clone(), *size);
+        let control = std::thread::spawn(move || control(make, &size, listener, &wished, &tidings));
         wait.recv_timeout(DEADLINE).expect("the agent is welcome");
-        Self { socket, stop, control: Some(control), _folder: folder }
+        Self { socket, wishes, reports, control, _folder: folder }
     }
 
     /// A connection through the tunnel.
@@ -164,37 +201,50 @@ impl Stand {
         (String::from_utf8(answer).unwrap(), stream)
     }
 
-    /// Drains both shards; their last figures, server first.
-    pub(crate) fn stop(mut self) -> (ShardReport, ShardReport) {
-        self.stop.store(true, Ordering::SeqCst);
-        let control = self.control.take().unwrap();
-        control.thread().unpark();
-        control.join().unwrap()
+    /// Figures of both shards.
+    pub(crate) fn report(&self) -> Reports {
+        self.wishes.report.store(true, Ordering::SeqCst);
+        self.control.thread().unpark();
+        self.reports.recv_timeout(DEADLINE).expect("both shards answer")
+    }
+
+    /// Drains both shards; their last figures.
+    pub(crate) fn stop(self) -> Reports {
+        self.wishes.stop.store(true, Ordering::SeqCst);
+        self.control.thread().unpark();
+        self.control.join().unwrap()
     }
 }
 
 fn control<D>(
     make: MakeDriver<D>,
+    size: &DriverConfig,
     listener: UnixListener,
-    stop: &AtomicBool,
-    ready: &std::sync::mpsc::Sender<()>,
-) -> (ShardReport, ShardReport)
+    wishes: &Wishes,
+    tidings: &Tidings,
+) -> Reports
 where
     D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
 {
     let authority = Authority::new();
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    let (udp, address) = bind_udp(loopback, &UdpOptions::default()).unwrap();
+    // As in production: what comes while a shard is not running must fit, or it is lost.
+    let options = UdpOptions {
+        receive_buffer_bytes: Some(UDP_BUFFER_BYTES),
+        send_buffer_bytes: Some(UDP_BUFFER_BYTES),
+        ..UdpOptions::default()
+    };
+    let (udp, address) = bind_udp(loopback, &options).unwrap();
     let (certs, key) = authority.identity();
     let tls = tls::server_config(certs, key, Some(authority.roots())).unwrap();
     let role = ServerRole { strategies: vec![Strategy::Default], answer_time: ANSWER_TIME_MAX };
-    let server = start(Role::Server(role), quic(Some(tls), None), udp, make);
+    let server = start(Role::Server(role), quic(Some(tls), None), udp, make, *size);
     server
         .handle
         .send(Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectUnix })
         .unwrap();
 
-    let (udp, _) = bind_udp(loopback, &UdpOptions::default()).unwrap();
+    let (udp, _) = bind_udp(loopback, &options).unwrap();
     let tls = tls::client_config(authority.roots(), Some(authority.identity())).unwrap();
     let hello = Hello { agent_id: "agent".into(), instance_id: vec![7; 16], ..Hello::default() };
     let role = AgentRole {
@@ -204,26 +254,27 @@ where
         retry_interval_max: Duration::from_secs(1),
         first_shard: 0,
     };
-    let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make);
+    let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make, *size);
     let target = ServerTarget { addresses: vec![address], server_name: "localhost".into() };
     agent.handle.send(Command::Server(target)).unwrap();
-    play(&server, &agent, stop, ready)
+    play(&server, &agent, wishes, tidings)
 }
 
 /// Control's part: accept every agent, resolve `localhost`, and stop when told.
-fn play(
-    server: &Running,
-    agent: &Running,
-    stop: &AtomicBool,
-    ready: &std::sync::mpsc::Sender<()>,
-) -> (ShardReport, ShardReport) {
+fn play(server: &Running, agent: &Running, wishes: &Wishes, tidings: &Tidings) -> Reports {
     let mut routes = RouteTableBuilder::new();
     let mut reports = (None, None);
-    let mut stopping = false;
+    let (mut stopping, mut reporting) = (false, false);
     loop {
         // Looked at first: what was said before the end is still heard below.
         let finished = server.thread.is_finished() && agent.thread.is_finished();
-        if !stopping && stop.load(Ordering::SeqCst) {
+        if !stopping && wishes.report.swap(false, Ordering::SeqCst) {
+            (reporting, reports) = (true, (None, None));
+            for shard in [server, agent] {
+                shard.handle.send(Command::Stats).unwrap();
+            }
+        }
+        if !stopping && wishes.stop.load(Ordering::SeqCst) {
             stopping = true;
             for shard in [server, agent] {
                 shard.handle.send(Command::Stats).unwrap();
@@ -264,7 +315,7 @@ fn play(
         }
         while let Some(event) = agent.handle.try_recv() {
             match event {
-                Event::ServerReady { .. } => ready.send(()).unwrap(),
+                Event::ServerReady { .. } => tidings.ready.send(()).unwrap(),
                 Event::Resolve { key, name } => {
                     let result = match name.as_str() {
                         "localhost" => Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
@@ -278,6 +329,11 @@ fn play(
         }
         if finished {
             break;
+        }
+        if reporting && reports.0.is_some() && reports.1.is_some() {
+            reporting = false;
+            let both = (reports.0.take().unwrap(), reports.1.take().unwrap());
+            tidings.reports.send(both).unwrap();
         }
         std::thread::park_timeout(Duration::from_millis(5));
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use adit_dataplane::limits::STREAM_WINDOW_BYTES;
-use adit_io::{DatagramDriver, Driver, net::OwnedSocket};
+use adit_io::{DatagramDriver, Driver, DriverConfig, ResourceLimits, net::OwnedSocket};
 
 use crate::readers::{Direction, SetOnDrop, StoppedReaders};
 use crate::stand::{DEADLINE, MakeDriver, Stand};
@@ -61,6 +61,50 @@ where
     drop(readers);
     let (server, agent) = stand.stop();
     assert_eq!(server.stats.tunnels_over_budget + agent.stats.tunnels_over_budget, 0, "they fit the budget");
+}
+
+/// More readers than there are receive slots: what they pin must leave slots to those who move.
+pub(crate) fn stopped_readers_leave_receive_slots_to_others<D>(make: MakeDriver<D>)
+where
+    D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+{
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = DriverConfig {
+        small_slots: 256,
+        large_slots: 16,
+        datagram_slots: 64,
+        ..DriverConfig::sized_for(ResourceLimits::current())
+    };
+    let stand = Stand::start_sized(make, &config);
+    let readers = StoppedReaders::fill(&stand, 64, &[Direction::Upload, Direction::Download]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = SetOnDrop(&done);
+        let echo = echo_target(scope, &done);
+        // Enough at once to be read with large slots, there and back.
+        let mut stream = stand.connect(echo);
+        let megabyte: Vec<u8> =
+            (0..1024 * 1024_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        let (mut writer, piece) = (stream.try_clone().unwrap(), megabyte.clone());
+        scope.spawn(move || {
+            for _ in 0..8 {
+                writer.write_all(&piece).unwrap();
+            }
+        });
+        let mut received = vec![0; megabyte.len()];
+        for round in 0..8 {
+            stream.read_exact(&mut received).unwrap();
+            assert!(received == megabyte, "megabyte {round}");
+        }
+    });
+    let (server, agent) = stand.report();
+    for report in [server, agent] {
+        let (large, stats) = (report.large_slots, report.stats);
+        assert!(large.held * 4 <= large.total * 3, "{large:?} are held for good");
+        assert!(stats.bytes_copied_out > 0, "what stopped later was copied out: {stats:?}");
+    }
+    drop(readers);
+    stand.stop();
 }
 
 /// Dials and pings; the longest that any of them took.

@@ -62,6 +62,8 @@ pub(crate) struct SlotPool {
     free: Vec<SlotIndex>,
     /// In the order of lending, except that slots found in use go to the back.
     lent: VecDeque<SlotIndex>,
+    /// Slots lent since the last [`Self::reclaim_lately_lent`].
+    lately_lent: usize,
 }
 
 impl SlotPool {
@@ -76,6 +78,7 @@ impl SlotPool {
             slots,
             free: (0..count).rev().map(SlotIndex).collect(),
             lent: VecDeque::with_capacity(usize::from(count)),
+            lately_lent: 0,
         }
     }
 
@@ -135,7 +138,15 @@ impl SlotPool {
         slot.state = State::Lent;
         let front = std::mem::replace(&mut slot.handle, tail);
         self.lent.push_back(index);
+        self.lately_lent += 1;
         front
+    }
+
+    /// Looks at twice as many lent slots as were lent since the last time, and at `least` of them at least: called
+    /// once per turn, [`Self::usage`] keeps up with what the caller drops however much it is given.
+    pub(crate) fn reclaim_lately_lent(&mut self, least: usize) {
+        let budget = least.max(2 * std::mem::take(&mut self.lately_lent));
+        self.reclaim(budget);
     }
 
     /// Looks at up to `budget` lent slots, longest unseen first, and frees those of which every byte was dropped.
@@ -216,6 +227,16 @@ mod tests {
         let full = fill(&mut pool, &[7; 32]);
         assert!(empty.is_empty());
         assert_eq!(&full[..], &[7; 32]);
+    }
+
+    #[test]
+    fn the_count_keeps_up_with_what_is_dropped() {
+        let mut pool = SlotPool::new(64, 16);
+        for turn in 0..100 {
+            drop((0..20).map(|n| fill(&mut pool, &[n; 16])).collect::<Vec<_>>());
+            pool.reclaim_lately_lent(4);
+            assert_eq!(pool.usage().held, 0, "turn {turn}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub fn r7_receive_ends_when_every_slot_is_held_and_resumes<H: Harness>(harness: 
     const CHUNK: usize = 500;
     let mut rig = Rig::small(harness);
     let (a, b) = rig.stream_pair();
-    let slots = rig.driver.stream_slots().total;
+    let slots = rig.driver.stream_slots(SlotSize::Small).total;
     let recv = rig.recv(b, SlotSize::Small, Shots::Many);
     let mut held: Vec<BytesMut> = Vec::new();
     let mut received = 0;
@@ -137,7 +137,7 @@ pub fn r7_receive_ends_when_every_slot_is_held_and_resumes<H: Harness>(harness: 
         }
     }
     assert!(held.len() >= 4);
-    assert!(rig.driver.stream_slots().held >= held.len());
+    assert!(rig.driver.stream_slots(SlotSize::Small).held >= held.len());
     assert!(rig.driver.counters().no_buffers >= 1);
     // Held bytes were not overwritten meanwhile.
     let mut at = 0;
@@ -174,7 +174,7 @@ fn resume<H: Harness>(rig: &mut Rig<'_, H>, socket: SocketId, seed: u8, mut rece
 pub fn r7_one_shot_receive_without_a_slot_ends<H: Harness>(harness: &H) {
     let mut rig = Rig::small(harness);
     let (a, b) = rig.stream_pair();
-    let slots = rig.driver.stream_slots().total;
+    let slots = rig.driver.stream_slots(SlotSize::Small).total;
     let mut held = Vec::new();
     let mut received = 0;
     rig.send_all(a, patterned(1, 0, slots * 5000));
@@ -240,7 +240,7 @@ pub fn slots_are_counted<H: Harness>(harness: &H) {
     let mut rig = Rig::new(harness);
     let (a, b) = rig.stream_pair();
     let ((c, _), (d, d_addr)) = harness.udp_pair(&mut rig.driver);
-    assert_eq!(rig.driver.stream_slots().held, 0);
+    assert_eq!(rig.driver.stream_slots(SlotSize::Large).held, 0);
     assert_eq!(rig.driver.datagram_slots().held, 0);
     rig.send_all(a, patterned(1, 0, 10));
     let token = rig.recv(b, SlotSize::Large, Shots::One);
@@ -248,8 +248,9 @@ pub fn slots_are_counted<H: Harness>(harness: &H) {
     let recv = rig.recv_datagrams(d);
     rig.send_datagrams(c, single(2, 20, d_addr));
     let datagrams = rig.datagrams(recv);
-    assert_eq!(rig.driver.stream_slots().held, 1);
+    assert_eq!(rig.driver.stream_slots(SlotSize::Large).held, 1);
     assert_eq!(rig.driver.datagram_slots().held, 1);
+    assert_eq!(rig.driver.stream_slots(SlotSize::Small).held, 0, "each size is counted on its own");
     let mut front = bytes;
     let back = front.split_off(5);
     drop((front, datagrams));
@@ -257,11 +258,11 @@ pub fn slots_are_counted<H: Harness>(harness: &H) {
         rig.pump(Some(rig.driver.now()), 1);
         (rig.driver.datagram_slots().held == 0).then_some(())
     });
-    assert_eq!(rig.driver.stream_slots().held, 1, "a part is still held");
+    assert_eq!(rig.driver.stream_slots(SlotSize::Large).held, 1, "a part is still held");
     drop(back);
     rig.wait_for("the bytes' slot", |rig| {
         rig.pump(Some(rig.driver.now()), 1);
-        (rig.driver.stream_slots().held == 0).then_some(())
+        (rig.driver.stream_slots(SlotSize::Large).held == 0).then_some(())
     });
     rig.finish();
 }

@@ -337,7 +337,7 @@ impl Driver for EpollDriver {
     fn turn(&mut self, deadline: Option<Instant>, max: usize, out: &mut Vec<Completion>) -> io::Result<()> {
         self.ledger.counters.turns += 1;
         for pool in [&mut self.slots.small, &mut self.slots.large, &mut self.slots.datagrams] {
-            pool.reclaim(RECLAIM_PER_TURN);
+            pool.reclaim_lately_lent(RECLAIM_PER_TURN);
         }
         self.run(max);
         let timeout = if self.ledger.waiting() > 0 || !self.work.is_empty() {
@@ -373,9 +373,11 @@ impl Driver for EpollDriver {
             .map_or(0, |socket| options::unsent_bytes(socket.fd()).unwrap_or(0))
     }
 
-    fn stream_slots(&self) -> SlotUse {
-        let (small, large) = (self.slots.small.usage(), self.slots.large.usage());
-        SlotUse { total: small.total + large.total, held: small.held + large.held }
+    fn stream_slots(&self, size: SlotSize) -> SlotUse {
+        match size {
+            SlotSize::Small => self.slots.small.usage(),
+            SlotSize::Large => self.slots.large.usage(),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

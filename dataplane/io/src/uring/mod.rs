@@ -331,10 +331,8 @@ impl Driver for UringDriver {
         options::unsent_bytes(entry.socket.as_fd()).unwrap_or(0)
     }
 
-    fn stream_slots(&self) -> SlotUse {
-        let [small, large] =
-            [SlotSize::Small, SlotSize::Large].map(|size| self.provided[group_of(size)].usage());
-        SlotUse { total: small.total + large.total, held: small.held + large.held }
+    fn stream_slots(&self, size: SlotSize) -> SlotUse {
+        self.provided[group_of(size)].usage()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -83,7 +83,8 @@ impl World {
                 ("entries in the tunnel table", report.stats.tunnels_open, 0),
                 ("pending dials", report.stats.dials_pending, 0),
                 ("open sockets", report.io.sockets_open, sockets),
-                ("stream slots", report.stream_slots.held as u64, 0),
+                ("small slots", report.small_slots.held as u64, 0),
+                ("large slots", report.large_slots.held as u64, 0),
                 ("datagram slots", report.datagram_slots.held as u64, 0),
                 ("tunnels on connections", report.paths.iter().map(|path| u64::from(path.tunnels)).sum(), 0),
             ];
