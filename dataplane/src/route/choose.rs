@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::port::ConnectionKey;
+use crate::port::{ConnectionKey, ShardId};
 
 use super::address::Target;
 use super::default_strategy;
@@ -67,6 +67,9 @@ pub struct RouteQuery<'a> {
     pub strategies: &'a [Strategy],
     /// Connections that were tried for this dial already. Never chosen.
     pub excluded: &'a [ConnectionKey],
+    /// Who asks. Of a process's connections that are equally fit, one of this shard is chosen if there is any: the
+    /// tunnel then stays where its frontend was accepted.
+    pub shard: ShardId,
 }
 
 /// Why there is no connection for a dial.
@@ -80,7 +83,11 @@ pub enum RouteError {
 /// Chooses the connection for a dial.
 ///
 /// Within the first strategy that has a candidate, a healthy one is chosen if there is any. A backend's newest
-/// process with a healthy connection is the one that gets its dials, over its healthy connections evenly at random.
+/// process with a healthy connection is the one that gets its dials, over its healthy connections on the asking shard
+/// evenly at random; only if there are none, over those on other shards.
+///
+/// `usable` judges connections of every shard. A shard knows nothing of another's and can only call them healthy:
+/// what is wrong with one is found out where it lives.
 ///
 /// # Errors
 ///
@@ -97,7 +104,7 @@ pub fn choose(
         .strategies
         .iter()
         .find_map(|strategy| match strategy {
-            Strategy::Default => default_strategy::choose(routes, rng, &health),
+            Strategy::Default => default_strategy::choose(routes, query.shard, rng, &health),
         })
         .ok_or(RouteError::NoAgent)
 }
@@ -106,11 +113,13 @@ pub fn choose(
 pub(super) fn connection_of(
     backend: &Backend,
     wanted: Health,
+    shard: ShardId,
     rng: &mut impl Rng,
     health: &impl Fn(ConnectionKey) -> Health,
 ) -> Option<ConnectionKey> {
     backend.instances.iter().find_map(|instance| {
-        evenly(instance.connections.iter().copied().filter(|key| health(*key) == wanted), rng)
+        let fit = || instance.connections.iter().copied().filter(|key| health(*key) == wanted);
+        evenly(fit().filter(|key| key.shard == shard), rng).or_else(|| evenly(fit(), rng))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::port::ConnectionKey;
+use crate::port::{ConnectionKey, ShardId};
 
 use super::choose::{Health, connection_of, evenly};
 use super::table::RealmRoutes;
@@ -13,6 +13,7 @@ const DRAWS: usize = 8;
 /// A healthy backend, each as likely as any other; else a suspect one, likewise.
 pub(super) fn choose(
     routes: &RealmRoutes,
+    shard: ShardId,
     rng: &mut impl Rng,
     health: &impl Fn(ConnectionKey) -> Health,
 ) -> Option<ConnectionKey> {
@@ -24,13 +25,13 @@ pub(super) fn choose(
     // draw once and walk on to the next healthy one would give those behind an unhealthy one more than their share.)
     for _ in 0..DRAWS {
         let backend = &backends[rng.random_range(0..backends.len())];
-        if let Some(key) = connection_of(backend, Health::Healthy, rng, health) {
+        if let Some(key) = connection_of(backend, Health::Healthy, shard, rng, health) {
             return Some(key);
         }
     }
     [Health::Healthy, Health::Suspect].into_iter().find_map(|wanted| {
         let fit = backends.iter().filter(|backend| backend.connections().any(|key| health(key) == wanted));
         let backend = evenly(fit, rng)?;
-        connection_of(backend, wanted, rng, health)
+        connection_of(backend, wanted, shard, rng, health)
     })
 }

@@ -85,9 +85,9 @@ impl<D: DatagramDriver> Shard<D> {
             Role::Agent(_) => &[],
         };
         let Phase::Dialing(dial) = &self.tunnels.get(key)?.phase else { return None };
-        let query =
-            RouteQuery { realm: &self.realm, target: &dial.target, strategies, excluded: &dial.tried };
         let (sessions, quic, shard) = (&self.sessions, &self.quic, self.config.id);
+        let query =
+            RouteQuery { realm: &self.realm, target: &dial.target, strategies, excluded: &dial.tried, shard };
         let health = |key: ConnectionKey| {
             let conn = ConnId { index: key.index, generation: key.generation };
             match sessions.get(&conn) {

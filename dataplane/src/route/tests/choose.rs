@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::port::ConnectionKey;
+use crate::port::{ConnectionKey, ShardId};
 use crate::route::{
     Health, Realm, RouteError, RouteQuery, RouteTable, RouteTableBuilder, Strategy, StrategyError, Target,
     choose,
@@ -44,7 +44,8 @@ fn choose_from(
     usable: impl Fn(u32) -> Health,
 ) -> Result<u32, RouteError> {
     let (realm, target) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap());
-    let query = RouteQuery { realm: &realm, target: &target, strategies: &[Strategy::Default], excluded };
+    let strategies = &[Strategy::Default];
+    let query = RouteQuery { realm: &realm, target: &target, strategies, excluded, shard: ShardId(0) };
     choose(table, &query, rng, |key| usable(key.index)).map(|key| key.index)
 }
 
@@ -144,10 +145,58 @@ fn a_retry_goes_elsewhere() {
     }
 }
 
+/// Two processes of one agent, the newer one first, each with connections to three shards: index 0 to 5.
+fn sharded() -> Arc<RouteTable> {
+    let start = Instant::now();
+    let mut builder = RouteTableBuilder::new();
+    for index in 0..6u8 {
+        let (instance, shard) = (index / 3, ShardId(index % 3));
+        let key = ConnectionKey { shard, ..key(index.into()) };
+        builder.add_connection(key, session(start, "a", instance, u64::from(9 - instance)));
+    }
+    builder.snapshot()
+}
+
+/// How often a shard chooses each connection of [`sharded`].
+fn counts_on(shard: u8, usable: impl Fn(u32) -> Health) -> BTreeMap<u32, u32> {
+    let (realm, target, table) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap(), sharded());
+    let strategies = &[Strategy::Default];
+    let query =
+        RouteQuery { realm: &realm, target: &target, strategies, excluded: &[], shard: ShardId(shard) };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut counts = BTreeMap::new();
+    for _ in 0..2000 {
+        let chosen = choose(&table, &query, &mut rng, |key| usable(key.index)).unwrap();
+        *counts.entry(chosen.index).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_connection_on_the_asking_shard_comes_before_others() {
+    for shard in 0..3 {
+        assert_even(&counts_on(shard, all_healthy), &[shard.into()]);
+    }
+}
+
+#[test]
+fn without_a_fit_connection_on_the_asking_shard_the_others_share_the_dials_evenly() {
+    let own_gone = |key| if key == 1 { Health::Gone } else { Health::Healthy };
+    assert_even(&counts_on(1, own_gone), &[0, 2]);
+    // A healthy one elsewhere comes before a suspect one here, the newer process before the older.
+    let own_suspect = |key| if key % 3 == 1 { Health::Suspect } else { Health::Healthy };
+    assert_even(&counts_on(1, own_suspect), &[0, 2]);
+    let newer_suspect = |key| if key < 3 { Health::Suspect } else { Health::Healthy };
+    assert_even(&counts_on(1, newer_suspect), &[4]);
+    assert_even(&counts_on(1, |_| Health::Suspect), &[1]);
+    assert_even(&counts_on(7, all_healthy), &[0, 1, 2]);
+}
+
 #[test]
 fn without_a_strategy_there_is_no_choice() {
     let (realm, target) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap());
-    let query = RouteQuery { realm: &realm, target: &target, strategies: &[], excluded: &[] };
+    let query =
+        RouteQuery { realm: &realm, target: &target, strategies: &[], excluded: &[], shard: ShardId(0) };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     assert_eq!(choose(&table(&[&[1]]), &query, &mut rng, |_| Health::Healthy), Err(RouteError::NoAgent));
     let elsewhere = Realm::new("tenant-1").unwrap();
