@@ -43,13 +43,14 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
             None
         }
     };
-    let socket = udp::bind_for_servers()?;
     let mtu = udp::agent_mtu(
         first.as_ref().and_then(|target| target.addresses.first().copied()),
         config.common.mtu_max_bytes,
     );
     tracing::info!(bytes = mtu, "largest UDP payload");
-    supervisor.start_shard(plan(&config, socket, mtu)?).await?;
+    for plan in plans(&config, mtu)? {
+        supervisor.start_shard(plan).await?;
+    }
     let posts = supervisor.posts();
     let look_again = Arc::new(Notify::new());
     let mut part = AgentPart {
@@ -69,8 +70,8 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
     supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await
 }
 
-/// The one shard's parts.
-fn plan(config: &AgentConfig, udp: adit_io::net::OwnedSocket, mtu: u16) -> Result<ShardPlan, String> {
+/// Every shard's parts. Each has a port of its own and its part of the connections: whatever comes to that port is its.
+fn plans(config: &AgentConfig, mtu: u16) -> Result<Vec<ShardPlan>, String> {
     let identity = (config.identity.chain.clone(), config.identity.key.clone_key());
     let tls = tls::client_config((*config.server_roots).clone(), Some(identity))
         .map_err(|error| format!("--agent-cert, --agent-key: {error}"))?;
@@ -81,30 +82,43 @@ fn plan(config: &AgentConfig, udp: adit_io::net::OwnedSocket, mtu: u16) -> Resul
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Hello::default()
     };
-    Ok(ShardPlan {
-        role: Role::Agent(AgentRole {
-            hello,
-            connections: None,
-            retry_interval: config.sync_interval,
-            retry_interval_max: config.sync_interval_cap,
-            first_shard: random::bytes::<1>()[0] & 0x1f,
-        }),
-        quic: QuicConfig {
-            shard: 0,
-            shards: 1,
-            generation: 0,
-            seed: random::bytes(),
-            // Nobody needs to believe an agent's resets after its restart.
-            keys: ClusterKeys::derive(&random::bytes::<32>(), "agent"),
-            server: None,
-            client: Some(tls),
-            mtu_max_bytes: mtu,
-            gso_segments_max: 1,
-            time_source: None,
-        },
-        udp,
-        io: config.common.io,
-    })
+    let first_shard = random::bytes::<1>()[0] & 0x1f;
+    let shards = config.common.shards;
+    let plan = |shard| -> Result<ShardPlan, String> {
+        Ok(ShardPlan {
+            id: ShardId(shard),
+            shards,
+            pinned: config.common.pinned,
+            role: Role::Agent(AgentRole {
+                hello: hello.clone(),
+                connections: config.connections,
+                retry_interval: config.sync_interval,
+                retry_interval_max: config.sync_interval_cap,
+                first_shard,
+                shards,
+            }),
+            quic: quic(&tls, mtu),
+            udp: udp::bind_for_servers()?,
+            io: config.common.io,
+        })
+    };
+    (0..shards).map(plan).collect()
+}
+
+fn quic(tls: &Arc<rustls::ClientConfig>, mtu: u16) -> QuicConfig {
+    QuicConfig {
+        shard: 0,
+        shards: 1,
+        generation: 0,
+        seed: random::bytes(),
+        // Nobody needs to believe an agent's resets after its restart.
+        keys: ClusterKeys::derive(&random::bytes::<32>(), "agent"),
+        server: None,
+        client: Some(Arc::clone(tls)),
+        mtu_max_bytes: mtu,
+        gso_segments_max: 1,
+        time_source: None,
+    }
 }
 
 /// What is in effect, without secrets.
@@ -121,7 +135,10 @@ fn log_configuration(config: &AgentConfig) {
         sync_interval = ?config.sync_interval,
         sync_interval_cap = ?config.sync_interval_cap,
         drain_time = ?config.drain_time,
+        connections = config.connections,
         io = driver_word(common.io),
+        shards = common.shards,
+        pinned = common.pinned,
         mtu_max = common.mtu_max_bytes,
         server_cas = config.server_roots.len(),
         "adit agent"

@@ -20,6 +20,7 @@ mod agents;
 mod certs;
 mod config;
 mod connect;
+mod cpus;
 mod demo;
 mod forward;
 mod lifeline;

@@ -234,6 +234,24 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
     ("adit_stray_datagrams_total", Kind::Counter, "Datagrams that belong to another shard.", |r| {
         r.stats.stray_datagrams
     }),
+    (
+        "adit_stray_datagrams_dropped_total",
+        Kind::Counter,
+        "Of those, the ones that the other shard had no room for.",
+        |r| r.stats.stray_datagrams_dropped,
+    ),
+    (
+        "adit_frontends_dealt_total",
+        Kind::Counter,
+        "Connections dealt to another shard when they were accepted.",
+        |r| r.stats.frontends_dealt,
+    ),
+    ("adit_dials_handed_over_total", Kind::Counter, "Dials handed to the shard of the chosen agent.", |r| {
+        r.stats.dials_handed_over
+    }),
+    ("adit_dials_handed_back_total", Kind::Counter, "Dials that another shard had no room for.", |r| {
+        r.stats.dials_handed_back
+    }),
     ("adit_events_dropped_total", Kind::Counter, "Events dropped because control was slow.", |r| {
         r.stats.events_dropped
     }),

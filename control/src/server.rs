@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::config::{Role, ServerRole};
@@ -23,10 +24,6 @@ use crate::supervise::{Figures, Part, Post, Supervisor, listening};
 use crate::unix::{self, SocketFile};
 use crate::{random, udp};
 
-/// Shards of a server. Connection IDs, routes and metrics carry a shard already; more than one waits for the socket
-/// hand-over between them.
-const SHARDS: u8 = 1;
-
 /// Runs until a signal.
 ///
 /// # Errors
@@ -38,7 +35,7 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
         server_id: config.server_id.clone(),
         instance_id: random::bytes::<16>().to_vec(),
         server_count: config.server_count,
-        shards: u32::from(SHARDS),
+        shards: u32::from(config.common.shards),
         features: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -54,9 +51,12 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
             .await?;
-    let (socket, address) = udp::bind_for_agents(&config.agent).await?;
+    let (sockets, address) = udp::bind_for_agents(&config.agent, config.common.shards).await?;
     listening("agents", address);
-    supervisor.start_shard(plan(&config, socket, address)?).await?;
+    for plan in plans(&config, sockets, address)? {
+        supervisor.start_shard(plan).await?;
+    }
+    supervisor.connect_shards();
     let (listener, file) = unix::listen(&config.uds_path, config.delete_existing_uds_file)?;
     part.file = Some(file);
     supervisor.post(Post::To(
@@ -70,8 +70,12 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     result
 }
 
-/// The one shard's parts.
-fn plan(config: &ServerConfig, udp: OwnedSocket, address: SocketAddr) -> Result<ShardPlan, String> {
+/// Every shard's parts, one for each socket.
+fn plans(
+    config: &ServerConfig,
+    sockets: Vec<OwnedSocket>,
+    address: SocketAddr,
+) -> Result<Vec<ShardPlan>, String> {
     let tls = tls::server_config(
         config.identity.chain.clone(),
         config.identity.key.clone_key(),
@@ -86,18 +90,22 @@ fn plan(config: &ServerConfig, udp: OwnedSocket, address: SocketAddr) -> Result<
     };
     let mtu = udp::server_mtu(address.ip(), config.common.mtu_max_bytes);
     tracing::info!(bytes = mtu, "largest UDP payload");
-    Ok(ShardPlan {
+    let shards = config.common.shards;
+    let plan = |(shard, udp)| ShardPlan {
+        id: ShardId(shard),
+        shards,
+        pinned: config.common.pinned,
         role: Role::Server(ServerRole {
             strategies: config.strategies.clone(),
             answer_time: config.answer_time,
         }),
         quic: QuicConfig {
-            shard: 0,
-            shards: SHARDS,
+            shard,
+            shards,
             generation: 0,
             seed: random::bytes(),
             keys: ClusterKeys::derive(config.identity.key.secret_der(), &name),
-            server: Some(tls),
+            server: Some(Arc::clone(&tls)),
             client: None,
             mtu_max_bytes: mtu,
             gso_segments_max: 1,
@@ -105,7 +113,8 @@ fn plan(config: &ServerConfig, udp: OwnedSocket, address: SocketAddr) -> Result<
         },
         udp,
         io: config.common.io,
-    })
+    };
+    Ok((0..shards).zip(sockets).map(plan).collect())
 }
 
 /// This machine's name, as uname(2) has it.
@@ -128,6 +137,8 @@ fn log_configuration(config: &ServerConfig) {
         answer_time = ?config.answer_time,
         drain_time = ?config.drain_time,
         io = driver_word(common.io),
+        shards = common.shards,
+        pinned = common.pinned,
         mtu_max = common.mtu_max_bytes,
         agent_cas = config.agent_roots.len(),
         "adit server"

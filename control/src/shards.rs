@@ -54,6 +54,8 @@ pub(crate) struct ShardThread {
     /// What it runs on.
     pub(crate) driver: DriverChosen,
     handle: ShardHandle<OwnedSocket>,
+    /// Wakes it, for other shards.
+    waker: Arc<dyn Wake>,
     /// What the mailbox had no room for. Bounded by the shard's own questions; routes replace older routes.
     outbox: VecDeque<Command<OwnedSocket>>,
 }
@@ -61,9 +63,15 @@ pub(crate) struct ShardThread {
 /// What a shard is made of, apart from its number.
 #[derive(Debug)]
 pub(crate) struct ShardPlan {
+    /// Its number.
+    pub(crate) id: ShardId,
+    /// Shards of this process: it gets one of so many shares of descriptors, locked memory and budget.
+    pub(crate) shards: u8,
+    /// Whether its thread keeps to one CPU.
+    pub(crate) pinned: bool,
     /// Server or agent.
     pub(crate) role: Role,
-    /// Its QUIC endpoint; names its number.
+    /// Its QUIC endpoint.
     pub(crate) quic: QuicConfig,
     /// Its UDP socket, bound.
     pub(crate) udp: OwnedSocket,
@@ -81,7 +89,7 @@ impl ShardThread {
         control: Arc<ControlWake>,
         exits: mpsc::Sender<ShardExit>,
     ) -> Result<Self, String> {
-        let id = ShardId(plan.quic.shard);
+        let id = plan.id;
         let (started, wait) = oneshot::channel();
         std::thread::Builder::new()
             .name(format!("adit-shard-{}", id.0))
@@ -90,11 +98,11 @@ impl ShardThread {
                 exit.result = run(plan, control, started);
             })
             .map_err(|error| format!("cannot start the thread of shard {}: {error}", id.0))?;
-        let (handle, driver) = wait
+        let (handle, waker, driver) = wait
             .await
             .map_err(|_| format!("shard {} ended while it started", id.0))
             .and_then(|started| started)?;
-        Ok(Self { id, driver, handle, outbox: VecDeque::new() })
+        Ok(Self { id, driver, handle, waker, outbox: VecDeque::new() })
     }
 
     /// Tells the shard something: now, or as soon as its mailbox has room.
@@ -114,6 +122,11 @@ impl ShardThread {
                 return;
             }
         }
+    }
+
+    /// What wakes it.
+    pub(crate) fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker)
     }
 
     /// Whether something waits for room.
@@ -142,11 +155,18 @@ impl Drop for ExitGuard {
     }
 }
 
-type Started = oneshot::Sender<Result<(ShardHandle<OwnedSocket>, DriverChosen), String>>;
+/// What the thread hands to control once its driver runs.
+type Running = (ShardHandle<OwnedSocket>, Arc<dyn Wake>, DriverChosen);
+type Started = oneshot::Sender<Result<Running, String>>;
 
 /// The thread: makes the driver and the shard, tells control, takes turns until the shard has drained.
 fn run(plan: ShardPlan, control: Arc<ControlWake>, started: Started) -> Result<(), String> {
-    let config = DriverConfig::sized_for(ResourceLimits::current());
+    if plan.pinned
+        && let Err(error) = crate::cpus::pin_this_thread(usize::from(plan.id.0))
+    {
+        tracing::warn!(shard = plan.id.0, %error, "cannot keep the shard to one CPU; the kernel moves it");
+    }
+    let config = DriverConfig::sized_for(ResourceLimits::current().share_of(plan.shards));
     let selected = adit_io::select(plan.io, &config).and_then(|selected| match selected.kind {
         DriverKind::Uring => match UringDriver::new(&config) {
             Ok(driver) => Ok((Some(driver), None)),
@@ -183,21 +203,21 @@ fn run_on<D: DatagramDriver<Socket = OwnedSocket>>(
     started: Started,
 ) -> Result<(), String> {
     let chosen = DriverChosen { name: driver.capabilities().kind.as_str(), fallback };
-    let (handle, mailbox) = mailbox::pair(driver.waker(), control);
-    let shards = usize::from(plan.quic.shards);
+    let waker = driver.waker();
+    let (handle, mailbox) = mailbox::pair(Arc::clone(&waker), control);
     let config = ShardConfig {
-        id: ShardId(plan.quic.shard),
+        id: plan.id,
         role: plan.role,
         quic: plan.quic,
         seed: crate::random::bytes(),
         zero_copy: true,
-        budget_bytes: stopped_readers_budget_bytes() / shards,
+        budget_bytes: stopped_readers_budget_bytes() / usize::from(plan.shards),
     };
     let mut shard = match Shard::new(config, driver, mailbox, plan.udp) {
         Ok(shard) => shard,
         Err(error) => return refuse(started, &error),
     };
-    if started.send(Ok((handle, chosen))).is_err() {
+    if started.send(Ok((handle, waker, chosen))).is_err() {
         return Ok(());
     }
     shard.run().map_err(|error| format!("its driver broke: {error}"))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use adit_dataplane::limits::SHARDS_MAX;
 use adit_dataplane::port::{Command, Event, ServerTarget, ShardId, ShardReport};
 use adit_dataplane::route::RouteTable;
+use adit_dataplane::shard::peers;
 use adit_io::net::OwnedSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -150,6 +151,17 @@ impl Supervisor {
         self.shards.push(shard);
         self.round.reports.push(None);
         Ok(())
+    }
+
+    /// Shows the shards that were started the way to each other. Before anything listens.
+    pub(crate) fn connect_shards(&mut self) {
+        if self.shards.len() < 2 {
+            return;
+        }
+        let wakers = self.shards.iter().map(ShardThread::waker).collect();
+        for (shard, peers) in self.shards.iter_mut().zip(peers::connect(wakers)) {
+            shard.send(Command::Peers(peers));
+        }
     }
 
     /// Tells shards something.

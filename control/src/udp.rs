@@ -4,7 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use adit_dataplane::limits::{MTU_INITIAL, MTU_MAX};
-use adit_io::net::{OwnedSocket, UdpOptions, bind_udp, mtu};
+use adit_dataplane::quic::SHARD_BITS;
+use adit_io::net::{OwnedSocket, UdpOptions, bind_udp, mtu, steer_to_shards};
 
 use crate::config::{Bind, BindHost};
 
@@ -21,11 +22,14 @@ const OPTIONS: UdpOptions = UdpOptions {
     gro: true,
 };
 
-/// Binds the server's socket for agents.
+/// One of several sockets on one address.
+const SHARED: UdpOptions = UdpOptions { reuse_port: true, ..OPTIONS };
+
+/// Binds the server's sockets for agents, one for each shard, in shard order, on one address.
 ///
 /// # Errors
 /// The text to show.
-pub(crate) async fn bind_for_agents(at: &Bind) -> Result<(OwnedSocket, SocketAddr), String> {
+pub(crate) async fn bind_for_agents(at: &Bind, shards: u8) -> Result<(Vec<OwnedSocket>, SocketAddr), String> {
     let told = |error: io::Error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "choose another --agent-port, or 0 for any free one",
@@ -44,7 +48,23 @@ pub(crate) async fn bind_for_agents(at: &Bind) -> Result<(OwnedSocket, SocketAdd
         }
     };
     check_buffer(&bound.0);
-    Ok(bound)
+    let (alone, address) = bound;
+    if shards == 1 {
+        return Ok((vec![alone], address));
+    }
+    // A port that others may share would let a second server in unseen; the first socket showed that it is free.
+    drop(alone);
+    let sockets = (0..shards)
+        .map(|_| bind_udp(address, &SHARED).map(|(socket, _)| socket))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(told)?;
+    steer_to_shards(&sockets[0], shards, SHARD_BITS).map_err(|error| {
+        format!(
+            "--shards {shards}: the kernel does not steer datagrams to shards (SO_ATTACH_REUSEPORT_CBPF): {error}: \
+             use --shards 1"
+        )
+    })?;
+    Ok((sockets, address))
 }
 
 /// Binds the agent's socket: any port, both families where the host has both.

@@ -59,6 +59,8 @@ pub struct AgentRole {
     pub retry_interval_max: Duration,
     /// The shard bits of the first connection's initial ID; connection *i* uses this plus *i*.
     pub first_shard: u8,
+    /// Shards of the agent's process: connection *i* is kept by shard *i* modulo this. At least 1.
+    pub shards: u8,
 }
 
 /// A defect that the simulator must find.

@@ -143,13 +143,21 @@ pub const ZERO_COPY_TRAINS_MAX: usize = TRAINS_IN_FLIGHT_MAX / 2;
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// What one stopped reader is charged: its stream's window and the batch on its way to the socket.
 pub const STOPPED_READER_BYTES: usize = STREAM_WINDOW_BYTES as usize + EGRESS_BATCH_BYTES_MAX;
+/// Frontend connections that other shards passed to one shard and that it has not taken, at most; more are answered
+/// with 503.
+pub const PASSED_CONNECTIONS_MAX: usize = 1024;
+/// Connections, and as many datagrams, taken from other shards in one turn.
+pub const PASSED_PER_TURN_MAX: usize = 256;
+/// Pause before a shard that has not taken what it was given is woken once more.
+pub const WAKE_AGAIN_PAUSE: Duration = Duration::from_millis(10);
 /// Most shards of a process: connection IDs carry the shard in five bits.
 pub const SHARDS_MAX: usize = 32;
 
 /// Datagrams that the QUIC endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that
 /// wait to be sent; more are dropped.
 pub const RESPONSES_MAX: usize = 256;
-/// Datagrams of other shards that wait to be forwarded to them; more are dropped, as the network might.
+/// Datagrams of other shards that wait to be forwarded to them, and those that wait for one shard to take them; more
+/// are dropped, as the network might.
 pub const STRAYS_MAX: usize = 1024;
 
 // ---- Path MTU ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use adit_io::{Counters, DriverKind, SlotUse};
 
 use crate::route::{DestinationPolicy, RouteTable};
+use crate::shard::peers::Peers;
 use crate::stats::ShardStats;
 use crate::wire::{Hello, Welcome};
 
@@ -64,6 +65,8 @@ pub type ResolveError = String;
 /// Control → shard. `S` is the driver's socket type.
 #[derive(Debug)]
 pub enum Command<S> {
+    /// Server: the way to the other shards of this process. Comes first, or never where there is one shard.
+    Peers(Peers<S>),
     /// Server: accept frontends here.
     Listen {
         /// A listening socket.

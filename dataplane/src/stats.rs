@@ -15,6 +15,12 @@ pub struct ShardStats {
     pub dials_started: u64,
     /// Dials moved to another agent before they were answered.
     pub dials_moved: u64,
+    /// Connections dealt to another shard when they were accepted.
+    pub frontends_dealt: u64,
+    /// Dials handed to the shard of the chosen agent.
+    pub dials_handed_over: u64,
+    /// Dials that another shard had no room for.
+    pub dials_handed_back: u64,
     /// Dials that wait for an answer now.
     pub dials_pending: u64,
     /// Tunnels established.
@@ -53,6 +59,8 @@ pub struct ShardStats {
     pub trains_dropped: u64,
     /// Datagrams whose connection ID belongs to another shard.
     pub stray_datagrams: u64,
+    /// Of those, the ones that were dropped because that shard had no room or is not there.
+    pub stray_datagrams_dropped: u64,
     /// Events dropped because control was slow.
     pub events_dropped: u64,
 }

@@ -85,6 +85,10 @@ pub(crate) struct Common {
     pub(crate) io: DriverChoice,
     /// `--mtu-max`: bytes of UDP payload.
     pub(crate) mtu_max_bytes: Option<u16>,
+    /// `--shards`, or what auto comes to here.
+    pub(crate) shards: u8,
+    /// Whether each shard's thread keeps to one CPU.
+    pub(crate) pinned: bool,
     /// Flags that were given, are accepted for compatibility, and do nothing.
     pub(crate) without_effect: Vec<&'static str>,
     /// Drain at once when standard input ends.
@@ -141,6 +145,8 @@ pub(crate) struct AgentConfig {
     pub(crate) agent_id: String,
     /// `--agent-identifiers`, checked.
     pub(crate) identifiers: String,
+    /// `--connections`; `None`: as many as the server has shards.
+    pub(crate) connections: Option<u32>,
     /// `--sync-interval`: first pause after a failed attempt.
     pub(crate) sync_interval: Duration,
     /// `--sync-interval-cap`: longest pause.

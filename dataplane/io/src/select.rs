@@ -29,6 +29,20 @@ impl ResourceLimits {
     }
 }
 
+impl ResourceLimits {
+    /// One of `shards` equal shares: descriptors are divided, and so is locked memory beyond the eight shares that
+    /// [`DriverConfig::sized_for`] leaves room for.
+    #[must_use]
+    pub fn share_of(self, shards: u8) -> Self {
+        let shards = u64::from(shards.max(1));
+        let reserved = DriverConfig::NOFILE_RESERVED;
+        Self {
+            memlock_bytes: self.memlock_bytes / shards.div_ceil(8),
+            nofile: self.nofile.saturating_sub(reserved) / shards + reserved.min(self.nofile),
+        }
+    }
+}
+
 fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit(2) writes one struct rlimit to the pointer, which is a live one of ours.
@@ -200,6 +214,20 @@ mod tests {
             assert!(config.ops_max + config.ops_max / 16 <= config.completion_entries());
             assert!((DriverConfig::OPS_FLOOR..=DriverConfig::OPS_MAX).contains(&config.ops_max));
         }
+    }
+
+    #[test]
+    fn shards_share_what_the_process_has() {
+        let limits = ResourceLimits { memlock_bytes: 8 * MIB, nofile: 10_128 };
+        assert_eq!(limits.share_of(1), limits);
+        let share = limits.share_of(4);
+        assert_eq!((share.memlock_bytes, share.nofile), (8 * MIB, 2_628));
+        assert_eq!(DriverConfig::sized_for(share).sockets_max, 2_500);
+        assert_eq!(limits.share_of(32).memlock_bytes, 2 * MIB);
+        assert!(
+            DriverConfig::sized_for(ResourceLimits { memlock_bytes: 0, nofile: 0 }.share_of(32)).sockets_max
+                > 0
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! packets must know it. The shard bits stay readable on purpose (RFC 9000 section 5.1 allows routing information);
 //! the remaining 56 bits are what makes an ID unguessable and unlinkable.
 
+use adit_io::net::ShardBits;
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -18,6 +19,11 @@ use rand_chacha::ChaCha20Rng;
 pub const CONNECTION_ID_BYTES: usize = 8;
 /// Largest generation: three bits.
 pub const GENERATION_MAX: u8 = 7;
+
+/// Where the kernel finds the shard: what `adit_io::net::steer_to_shards` is given. A short header's connection ID is
+/// its second byte (RFC 9000 section 17.3.1); a long header's comes behind the version and its length (section 17.2).
+pub const SHARD_BITS: ShardBits =
+    ShardBits { short_header_offset: 1, long_header_offset: 6, mask: SHARD_MASK };
 
 const SHARD_MASK: u8 = 0x1f;
 /// The header form bit: set for long headers (RFC 9000 section 17.2).

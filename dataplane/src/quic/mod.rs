@@ -57,7 +57,7 @@ pub use quinn_proto::TimeSource;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-pub use cid::{CONNECTION_ID_BYTES, GENERATION_MAX, owner, short_header_owner};
+pub use cid::{CONNECTION_ID_BYTES, GENERATION_MAX, SHARD_BITS, owner, short_header_owner};
 pub use config::{QuicConfig, QuicConfigError};
 pub use endpoint::EndpointCounts;
 pub use event::{ConnId, ConnectError, Gone, Path, QuicEvent, ReadState, Side, StreamId, WriteState};

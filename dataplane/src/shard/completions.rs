@@ -148,7 +148,7 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn on_socket_failed(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get(key) else { return };
         match tunnel.phase {
-            Phase::Dialing(_) => self.abandon_dial(key),
+            Phase::Dialing(_) | Phase::Moving(..) => self.abandon_dial(key),
             _ => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
         }
     }
@@ -190,10 +190,10 @@ impl<D: DatagramDriver> Shard<D> {
         tunnel.watching = false;
         let gone = result.is_ok() || matches!(result, Err(OpError::Os(_)));
         if !gone || matches!(tunnel.phase, Phase::Broken) {
-            return;
+            return self.queue(key);
         }
         let reset = !tunnel.unix && !tunnel.egress.is_shut_down();
-        if reset || matches!(tunnel.phase, Phase::Dialing(_)) {
+        if reset || matches!(tunnel.phase, Phase::Dialing(_) | Phase::Moving(..)) {
             self.on_socket_failed(key);
         } else if matches!(tunnel.phase, Phase::Open) {
             tunnel.gone = true;

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::timers::Timer;
 use crate::config::AgentRole;
 use crate::limits::{AGENT_CONNECTIONS_AUTO_MAX, ATTEMPT_TIME_MAX, PLAIN_RETRIES, SHARDS_MAX};
-use crate::port::{Event, ServerTarget};
+use crate::port::{Event, ServerTarget, ShardId};
 use crate::quic::{ConnId, LostReason};
 use crate::wire::CloseCode;
 
@@ -18,7 +18,10 @@ use crate::wire::CloseCode;
 #[derive(Debug)]
 pub(super) struct Connector {
     target: Option<ServerTarget>,
+    /// Those that this shard keeps: of all the agent's, every `stride`-th from `first` on.
     links: Vec<Link>,
+    first: u32,
+    stride: u32,
     /// Connections asked for; `None` follows the server's shards.
     wanted: Option<u32>,
     retry_interval: Duration,
@@ -40,16 +43,45 @@ struct Link {
 }
 
 impl Connector {
-    pub(super) fn new(role: &AgentRole) -> Self {
+    pub(super) fn new(role: &AgentRole, shard: ShardId) -> Self {
         Self {
             target: None,
             links: Vec::new(),
+            first: u32::from(shard.0),
+            stride: u32::from(role.shards.max(1)),
             wanted: role.connections,
             retry_interval: role.retry_interval,
             retry_interval_max: role.retry_interval_max,
             first_shard: role.first_shard,
             stopped: false,
         }
+    }
+
+    /// Makes place for this shard's part of `total` connections of the agent. It never has fewer than it had, and each
+    /// of the agent's shards has at least one: which shards a server has is not known before one asks.
+    fn grow_to(&mut self, total: u32) {
+        let own = total.saturating_sub(self.first).div_ceil(self.stride).max(1) as usize;
+        if self.links.len() < own {
+            self.links.resize_with(own, Link::default);
+        }
+    }
+
+    /// The place of the agent's connection with this number; beyond the end for another shard's.
+    fn place_of(&self, index: u32) -> usize {
+        match index.checked_sub(self.first) {
+            Some(above) if above % self.stride == 0 => (above / self.stride) as usize,
+            _ => usize::MAX,
+        }
+    }
+
+    fn link(&mut self, index: u32) -> Option<&mut Link> {
+        let place = self.place_of(index);
+        self.links.get_mut(place)
+    }
+
+    /// The number that the agent's connection in this place of `links` has.
+    fn index_of(&self, place: usize) -> u32 {
+        self.first + u32::try_from(place).unwrap_or(0) * self.stride
     }
 
     /// The pause after so many failures in a row: the plain interval at first, then doubling, each time shortened
@@ -65,17 +97,15 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn on_server_target(&mut self, target: ServerTarget) {
         let Some(connector) = &mut self.connector else { return };
         connector.target = Some(target);
-        if connector.links.is_empty() {
-            let links = connector.wanted.unwrap_or(1).max(1);
-            connector.links.resize_with(links as usize, Link::default);
-        }
+        connector.grow_to(connector.wanted.unwrap_or(1));
         self.start_missing_links();
     }
 
     /// Starts an attempt for each link that has neither a connection nor an attempt nor a time to try again.
     fn start_missing_links(&mut self) {
-        let links = self.connector.as_ref().map_or(0, |connector| connector.links.len());
-        for index in 0..u32::try_from(links).unwrap_or(0) {
+        let Some(connector) = &self.connector else { return };
+        let indices: Vec<u32> = (0..connector.links.len()).map(|place| connector.index_of(place)).collect();
+        for index in indices {
             let idle = self.link(index).is_some_and(|link| {
                 link.current.is_none() && link.attempt.is_none() && link.retry_at.is_none()
             });
@@ -86,20 +116,22 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn link(&mut self, index: u32) -> Option<&mut Link> {
-        self.connector.as_mut()?.links.get_mut(index as usize)
+        self.connector.as_mut()?.link(index)
     }
 
     fn start_attempt(&mut self, index: u32) {
         let Some(connector) = &mut self.connector else { return };
         let Some(target) = &connector.target else { return };
-        let Some(link) = connector.links.get_mut(index as usize) else { return };
-        if connector.stopped || link.attempt.is_some() || target.addresses.is_empty() {
+        let (stopped, first_shard) = (connector.stopped, connector.first_shard);
+        let place = connector.place_of(index);
+        let Some(link) = connector.links.get_mut(place) else { return };
+        if stopped || link.attempt.is_some() || target.addresses.is_empty() {
             return;
         }
         let address = target.addresses[link.next_address % target.addresses.len()];
         link.next_address = link.next_address.wrapping_add(1);
         link.retry_at = None;
-        let shard = (u32::from(connector.first_shard) + index) % u32::try_from(SHARDS_MAX).unwrap_or(32);
+        let shard = (u32::from(first_shard) + index) % u32::try_from(SHARDS_MAX).unwrap_or(32);
         let shard = u8::try_from(shard).ok();
         match self.quic.connect(self.now, address, &target.server_name, shard) {
             Ok(conn) => {
@@ -113,7 +145,7 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn attempt_failed(&mut self, index: u32, reason: &str) {
         let Some(connector) = &mut self.connector else { return };
-        let Some(link) = connector.links.get_mut(index as usize) else { return };
+        let Some(link) = connector.link(index) else { return };
         link.attempt = None;
         link.failures = link.failures.saturating_add(1);
         let failures = link.failures;
@@ -156,11 +188,8 @@ impl<D: DatagramDriver> Shard<D> {
         }
         let Some(connector) = &mut self.connector else { return };
         if connector.wanted.is_none() {
-            let links = shards.clamp(1, AGENT_CONNECTIONS_AUTO_MAX) as usize;
-            if connector.links.len() < links {
-                connector.links.resize_with(links, Link::default);
-                self.start_missing_links();
-            }
+            connector.grow_to(shards.clamp(1, AGENT_CONNECTIONS_AUTO_MAX));
+            self.start_missing_links();
         }
     }
 

@@ -93,9 +93,8 @@ impl<D: DatagramDriver> Shard<D> {
         let slots = self.driver.datagram_slots();
         self.quic.set_copy_received(slots.held * 2 > slots.total);
         self.quic.handle_datagrams(self.now, datagrams);
-        while self.quic.poll_stray().is_some() {
-            // There is no other shard's mailbox to put it into yet; what matters is that it is not answered here.
-            self.stats.stray_datagrams += 1;
+        while let Some(stray) = self.quic.poll_stray() {
+            self.forward_stray(stray);
         }
     }
 

@@ -72,8 +72,9 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn progress_drain(&mut self) {
         match self.drain {
             Drain::Draining { deadline, cut }
-                if self.tunnels.is_empty() && self.is_acknowledged(deadline) =>
+                if self.tunnels.is_empty() && !self.has_passed() && self.is_acknowledged(deadline) =>
             {
+                self.close_inbox();
                 let deadline = self.now + CLOSING_TIME_MAX;
                 self.drain = Drain::Closing { deadline, cut };
                 self.timers.set(deadline, Timer::Drain);

@@ -52,7 +52,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Outcome::Accepted(result) = outcome else { return };
         let kind = self.listeners.get(key).map(|listener| listener.kind);
         match (result, kind) {
-            (Ok((socket, peer)), Some(ListenerKind::HttpConnectUnix)) => self.on_frontend(socket, &peer),
+            (Ok((socket, peer)), Some(kind)) => self.deal(socket, kind, peer),
             (Ok((socket, _)), None) => self.driver.close(socket, Close::Reset),
             (Err(_), Some(_)) => {
                 self.stats.accept_errors += 1;
@@ -69,7 +69,8 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn on_frontend(&mut self, socket: SocketId, peer: &PeerAddr) {
+    /// A frontend's connection is this shard's from now on, or until its dial goes to another shard's agent.
+    pub(super) fn on_frontend(&mut self, socket: SocketId, peer: &PeerAddr) {
         let mut tunnel = Tunnel::new(Phase::Head(HeadReader::new()));
         tunnel.socket = Some(socket);
         tunnel.unix = *peer == PeerAddr::Unix;

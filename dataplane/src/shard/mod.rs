@@ -1,6 +1,6 @@
 //! A shard: one thread's sockets, QUIC endpoint, tunnels and timers, as a function of (state, completions, now).
 //!
-//! It shares nothing. Only messages cross to control ([`mailbox`]); only whole sockets ever move. The same code
+//! It shares nothing. Only messages cross to control ([`mailbox`]) and to other shards ([`peers`]); only whole sockets ever move. The same code
 //! runs over io_uring, epoll and the simulator. [`Shard::turn`] is one pass: collect, decide, act.
 //!
 //! Deliberately absent: locks, a clock, waiting for control, policy other than pure functions over snapshots.
@@ -13,7 +13,9 @@ mod connector;
 mod datagrams;
 mod drain;
 mod frontends;
+mod handover;
 pub mod mailbox;
+pub mod peers;
 mod pump;
 mod quic_events;
 mod report;
@@ -48,6 +50,7 @@ use datagrams::Trains;
 use drain::Drain;
 use frontends::Listener;
 use mailbox::ShardMailbox;
+use peers::Peers;
 use session::Session;
 use timers::Timers;
 use tunnel::Tunnel;
@@ -58,6 +61,8 @@ pub struct Shard<D: DatagramDriver> {
     config: ShardConfig,
     driver: D,
     mailbox: ShardMailbox<D::Socket>,
+    /// The other shards of this process, if there are any.
+    peers: Option<Peers<D::Socket>>,
     quic: Quic,
     udp: SocketId,
     rng: ChaCha8Rng,
@@ -114,7 +119,7 @@ impl<D: DatagramDriver> Shard<D> {
         let mut quic = Quic::new(&config.quic)?;
         quic.set_gso_segments_max(driver.capabilities().gso_segments_max);
         let connector = match &config.role {
-            Role::Agent(role) => Some(Connector::new(role)),
+            Role::Agent(role) => Some(Connector::new(role, config.id)),
             Role::Server(_) => None,
         };
         Ok(Self {
@@ -122,6 +127,7 @@ impl<D: DatagramDriver> Shard<D> {
             config,
             driver,
             mailbox,
+            peers: None,
             quic,
             udp,
             now,

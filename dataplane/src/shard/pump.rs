@@ -42,6 +42,7 @@ impl<D: DatagramDriver> Shard<D> {
                 self.pump_dial(key);
                 self.pump_receive(key);
             }
+            Phase::Moving(..) => self.pump_move(key),
             Phase::Header(_) => self.pump_header(key),
             Phase::Resolving(_) | Phase::Connecting(..) => self.look_for_cancel(key),
             Phase::Open | Phase::Lingering => self.pump_splice(key),
@@ -199,7 +200,7 @@ impl<D: DatagramDriver> Shard<D> {
         tunnel.deadline = None;
         match tunnel.phase {
             Phase::Head(_) => self.on_head_timeout(key),
-            Phase::Dialing(_) => self.on_dial_timeout(key),
+            Phase::Dialing(_) | Phase::Moving(..) => self.on_dial_timeout(key),
             Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
             Phase::Broken => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
             Phase::Header(_) => self.close_tunnel(key, Close::Graceful, Some(ResetCode::Deadline)),
@@ -256,7 +257,7 @@ impl<D: DatagramDriver> Shard<D> {
         if let Some(socket) = tunnel.socket {
             self.driver.close(socket, how);
         }
-        if matches!(tunnel.phase, Phase::Dialing(_)) {
+        if matches!(tunnel.phase, Phase::Dialing(_) | Phase::Moving(..)) {
             self.stats.dials_pending -= 1;
         }
         if matches!(tunnel.phase, Phase::Open | Phase::Broken) && code.is_some() {

@@ -57,11 +57,12 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// Chooses among the agents that were not tried and asks one; answers if there is none.
-    fn ask_an_agent(&mut self, key: Key) {
+    pub(super) fn ask_an_agent(&mut self, key: Key) {
         loop {
             match self.choose_agent(key, false) {
+                Some(chosen) if chosen.shard != self.config.id => return self.begin_move(key, chosen),
                 Some(chosen) => {
-                    if self.ask(key, chosen) {
+                    if self.ask(key, ConnId { index: chosen.index, generation: chosen.generation }) {
                         return;
                     }
                 }
@@ -79,19 +80,25 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn choose_agent(&mut self, key: Key, healthy_only: bool) -> Option<ConnId> {
+    /// The connection to ask, of this shard or another. What another shard knows of its connections is not known here:
+    /// they are taken to be healthy, and it moves the dial on where they are not.
+    fn choose_agent(&mut self, key: Key, healthy_only: bool) -> Option<ConnectionKey> {
         let strategies: &[Strategy] = match &self.config.role {
             Role::Server(role) => &role.strategies,
             Role::Agent(_) => &[],
         };
         let Phase::Dialing(dial) = &self.tunnels.get(key)?.phase else { return None };
-        let (sessions, quic, shard) = (&self.sessions, &self.quic, self.config.id);
+        let (sessions, quic, shard, peers) = (&self.sessions, &self.quic, self.config.id, &self.peers);
         let query =
             RouteQuery { realm: &self.realm, target: &dial.target, strategies, excluded: &dial.tried, shard };
         let health = |key: ConnectionKey| {
+            if key.shard != shard {
+                let open = peers.as_ref().is_some_and(|peers| peers.is_open(key.shard));
+                return if open { Health::Healthy } else { Health::Gone };
+            }
             let conn = ConnId { index: key.index, generation: key.generation };
             match sessions.get(&conn) {
-                Some(session) if key.shard == shard && session.is_ready() => {
+                Some(session) if session.is_ready() => {
                     if quic.is_suspect(conn) || session.is_draining() {
                         if healthy_only { Health::Gone } else { Health::Suspect }
                     } else {
@@ -101,12 +108,11 @@ impl<D: DatagramDriver> Shard<D> {
                 _ => Health::Gone,
             }
         };
-        let chosen = choose(&self.routes, &query, &mut self.rng, health).ok()?;
-        Some(ConnId { index: chosen.index, generation: chosen.generation })
+        choose(&self.routes, &query, &mut self.rng, health).ok()
     }
 
     /// Asks an agent, now or as soon as it grants a stream. False when its connection has gone.
-    fn ask(&mut self, key: Key, conn: ConnId) -> bool {
+    pub(super) fn ask(&mut self, key: Key, conn: ConnId) -> bool {
         let chosen = self.connection_key(conn);
         let opened = self.quic.open(conn);
         let Some(tunnel) = self.tunnels.get_mut(key) else { return true };
@@ -255,6 +261,28 @@ impl<D: DatagramDriver> Shard<D> {
         self.ask_an_agent(key);
     }
 
+    /// Another shard passed this dial on to a connection of this one, which may have ended or fallen silent since.
+    pub(super) fn ask_chosen(&mut self, key: Key, chosen: ConnectionKey) {
+        let conn = ConnId { index: chosen.index, generation: chosen.generation };
+        let session = self.sessions.get(&conn);
+        let ready = session.is_some_and(super::session::Session::is_ready);
+        let doubtful =
+            self.quic.is_suspect(conn) || session.is_some_and(super::session::Session::is_draining);
+        if !ready || doubtful {
+            let Some(dial) = self.pending(key) else { return };
+            dial.tried.push(chosen);
+            if !ready || self.choose_agent(key, true).is_some() {
+                return self.ask_an_agent(key);
+            }
+            if let Some(dial) = self.pending(key) {
+                dial.tried.pop();
+            }
+        }
+        if !self.ask(key, conn) {
+            self.ask_an_agent(key);
+        }
+    }
+
     /// A connection became suspect: its pending dials move where somebody healthier is; the others wait on.
     pub(super) fn move_dials_from_suspect(&mut self, conn: ConnId) {
         let suspect = self.connection_key(conn);
@@ -281,7 +309,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.close_tunnel(key, Close::Reset, Some(ResetCode::Cancelled));
     }
 
-    fn answer_dial(&mut self, key: Key, outcome: DialOutcome, answer: Answer, error: &str) {
+    pub(super) fn answer_dial(&mut self, key: Key, outcome: DialOutcome, answer: Answer, error: &str) {
         self.report_dial(key, outcome, error);
         self.stats.dials_pending -= 1;
         self.refuse(key, answer.into_bytes());
@@ -302,7 +330,7 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn pending(&mut self, key: Key) -> Option<&mut PendingDial> {
         match &mut self.tunnels.get_mut(key)?.phase {
-            Phase::Dialing(dial) => Some(dial),
+            Phase::Dialing(dial) | Phase::Moving(dial, _) => Some(dial),
             _ => None,
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Listener(Key),
     /// Tunnels that found no receive slot.
     Starved,
+    /// Shards that have not taken what they were given.
+    Peers,
     /// Stopped readers over the budget.
     Budget,
     /// The drain's deadline.

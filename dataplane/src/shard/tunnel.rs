@@ -49,6 +49,8 @@ pub(crate) enum Phase {
     Head(HeadReader),
     /// Server: an agent is being asked.
     Dialing(Box<PendingDial>),
+    /// Server: the dial goes to this connection of another shard, as soon as nothing is outstanding on the socket.
+    Moving(Box<PendingDial>, ConnectionKey),
     /// The refusal is on its way; what the frontend still sends is ignored.
     Lingering,
     /// Agent: the stream's header is being read.

@@ -32,6 +32,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.completions = completions;
 
         self.take_commands();
+        self.take_passed();
         self.fire_timers();
         self.quic.handle_timeouts(self.now);
         for _ in 0..ROUNDS_PER_TURN_MAX {
@@ -57,6 +58,7 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn on_command(&mut self, command: Command<D::Socket>) {
         match command {
+            Command::Peers(peers) => self.peers = Some(peers),
             Command::Listen { socket, kind } => self.listen(socket, kind),
             Command::Server(target) => self.on_server_target(target),
             Command::Verdict { connection, verdict } => self.on_verdict(connection, verdict),
@@ -76,6 +78,7 @@ impl<D: DatagramDriver> Shard<D> {
                 Timer::Connector(index) => self.on_connector_timer(index),
                 Timer::Listener(key) => self.arm_listener(key),
                 Timer::Starved => self.feed_starved(),
+                Timer::Peers => self.wake_peers_again(),
                 Timer::Budget => self.enforce_budget(),
                 Timer::Drain => self.cut_drain(),
             }
@@ -105,6 +108,7 @@ impl<D: DatagramDriver> Shard<D> {
         let busy = !self.work.is_empty()
             || !self.synthesized.is_empty()
             || self.mailbox.has_commands()
+            || self.peers.as_ref().is_some_and(super::peers::Peers::has_messages)
             || self.quic.has_events();
         if busy {
             self.wake_at = Some(self.now);

@@ -183,6 +183,19 @@ impl Ingress {
         self.stream_finished
     }
 
+    /// Whether the receive that is outstanding is to be cancelled because the socket leaves this shard.
+    #[must_use]
+    pub fn wants_cancel_to_leave(&self) -> bool {
+        matches!(self.armed, Armed::Yes(..))
+    }
+
+    /// What was read and not written, for whoever takes the socket over.
+    #[must_use]
+    pub fn into_pending(self) -> VecDeque<Bytes> {
+        debug_assert_eq!(self.armed, Armed::No);
+        self.pending
+    }
+
     /// Bytes read and not yet taken by the stream.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {

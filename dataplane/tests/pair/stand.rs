@@ -253,6 +253,7 @@ where
         retry_interval: Duration::from_millis(100),
         retry_interval_max: Duration::from_secs(1),
         first_shard: 0,
+        shards: 1,
     };
     let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make, *size);
     let target = ServerTarget { addresses: vec![address], server_name: "localhost".into() };

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::super::values::GoDuration;
 use super::server::{LEASES, Later, OFF, PROFILES};
-use super::{IoFlags, KlogFlags, LogFlags};
+use super::{CountOrAuto, IoFlags, KlogFlags, LogFlags, ShardFlags};
 
 /// The flags of `adit agent`.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +36,9 @@ pub(crate) struct AgentFlags {
     /// Longest pause between attempts
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) sync_interval_cap: GoDuration,
+    /// QUIC connections to the server: auto (one for each of its shards, at most 4), or 1 to 32
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = super::shard_count)]
+    pub(crate) connections: CountOrAuto,
     /// Accepted, without effect: QUIC notices a dead connection by itself
     #[arg(long, value_name = "DURATION")]
     pub(crate) probe_interval: Option<GoDuration>,
@@ -69,6 +72,9 @@ pub(crate) struct AgentFlags {
     /// The data plane's flags.
     #[command(flatten)]
     pub(crate) io: IoFlags,
+    /// Its threads.
+    #[command(flatten)]
+    pub(crate) shards: ShardFlags,
     /// The log's flags.
     #[command(flatten)]
     pub(crate) log: LogFlags,

@@ -123,6 +123,46 @@ pub(crate) struct IoFlags {
     pub(crate) until_stdin_closes: bool,
 }
 
+/// A number, or `None` for `auto`. By another name than `Option`, which clap takes for a flag without a default.
+pub(crate) type CountOrAuto = Option<u8>;
+
+/// Reads `--shards` and `--connections`.
+fn shard_count(text: &str) -> Result<CountOrAuto, String> {
+    match text.parse() {
+        Ok(count @ 1..=SHARDS_MAX) => Ok(Some(count)),
+        _ if text == "auto" => Ok(None),
+        _ => Err(format!("write auto, or 1 to {SHARDS_MAX}")),
+    }
+}
+
+/// [`adit_dataplane::limits::SHARDS_MAX`], as flags have it.
+#[allow(clippy::cast_possible_truncation, reason = "32")]
+const SHARDS_MAX: u8 = adit_dataplane::limits::SHARDS_MAX as u8;
+
+/// `--pin`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pin {
+    /// A server's shards, where there are several and each can have a CPU of its own.
+    #[default]
+    Auto,
+    /// Every shard to one CPU.
+    On,
+    /// The kernel decides.
+    Off,
+}
+
+/// The threads that carry tunnels.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "adit")]
+pub(crate) struct ShardFlags {
+    /// Threads that carry tunnels: auto (a server: one for each CPU it may use, at most 4; an agent: one), or 1 to 32
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = shard_count)]
+    pub(crate) shards: CountOrAuto,
+    /// Whether each of them keeps to one of the CPUs it may use
+    #[arg(long, value_enum, default_value_t = Pin::Auto)]
+    pub(crate) pin: Pin,
+}
+
 /// The log's flags.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "adit")]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::super::values::{GoDuration, go_bool};
-use super::{IoFlags, KlogFlags, LogFlags};
+use super::{IoFlags, KlogFlags, LogFlags, ShardFlags};
 
 /// The flags of `adit server`.
 #[derive(Clone, Debug, Args)]
@@ -84,6 +84,9 @@ pub(crate) struct ServerFlags {
     /// The data plane's flags.
     #[command(flatten)]
     pub(crate) io: IoFlags,
+    /// Its threads.
+    #[command(flatten)]
+    pub(crate) shards: ShardFlags,
     /// The log's flags.
     #[command(flatten)]
     pub(crate) log: LogFlags,

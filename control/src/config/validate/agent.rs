@@ -4,7 +4,7 @@ use adit_dataplane::route::Identifiers;
 use rustls_pki_types::ServerName;
 
 use super::files::{self, Usage};
-use super::{Problems, common, drain_time, id};
+use super::{Problems, agent_shards, common, drain_time, id};
 use crate::config::cli::AgentFlags;
 use crate::config::{AgentConfig, Bind, BindHost};
 
@@ -70,6 +70,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     Ok(AgentConfig {
         common: common(
             &flags.io,
+            agent_shards(&flags.shards),
             &flags.klog,
             &[
                 ("--xfr-channel-size", flags.xfr_channel_size.is_some()),
@@ -83,6 +84,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         server_port,
         agent_id,
         identifiers: flags.agent_identifiers.clone(),
+        connections: flags.connections.map(u32::from),
         sync_interval: flags.sync_interval.0,
         sync_interval_cap: flags.sync_interval_cap.0,
         health,

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) use agent::agent_config;
 pub(crate) use server::server_config;
 
-use super::cli::{IoFlags, KlogFlags};
+use super::cli::{IoFlags, KlogFlags, Pin, ShardFlags};
 use super::values::GoDuration;
 use super::{Common, DRAIN_TIME_DEFAULT};
 
@@ -66,10 +66,43 @@ impl fmt::Display for Problems {
 }
 
 /// The settings that server and agent share.
-fn common(io: &IoFlags, klog: &KlogFlags, given: &[(&'static str, bool)]) -> Common {
+fn common(
+    io: &IoFlags,
+    (shards, pinned): (u8, bool),
+    klog: &KlogFlags,
+    given: &[(&'static str, bool)],
+) -> Common {
     let mut without_effect = klog.without_effect();
     without_effect.extend(given.iter().filter_map(|&(name, given)| given.then_some(name)));
-    Common { io: io.io, mtu_max_bytes: io.mtu_max, without_effect, until_stdin_closes: io.until_stdin_closes }
+    Common {
+        io: io.io,
+        mtu_max_bytes: io.mtu_max,
+        shards,
+        pinned,
+        without_effect,
+        until_stdin_closes: io.until_stdin_closes,
+    }
+}
+
+/// Shards that `--shards auto` gives a server, at most.
+const SERVER_SHARDS_AUTO_MAX: u8 = 4;
+
+/// A server's threads: auto is one for each CPU that the process may use, pinned where there are several.
+fn server_shards(flags: &ShardFlags) -> (u8, bool) {
+    let cpus =
+        std::thread::available_parallelism().map_or(1, |cpus| u8::try_from(cpus.get()).unwrap_or(u8::MAX));
+    let shards = flags.shards.unwrap_or_else(|| cpus.min(SERVER_SHARDS_AUTO_MAX));
+    let pinned = match flags.pin {
+        Pin::Auto => shards > 1 && shards <= cpus,
+        Pin::On => true,
+        Pin::Off => false,
+    };
+    (shards, pinned)
+}
+
+/// An agent's threads: nodes have other things to do, so auto is one, which goes where the kernel puts it.
+fn agent_shards(flags: &ShardFlags) -> (u8, bool) {
+    (flags.shards.unwrap_or(1), flags.pin == Pin::On)
 }
 
 /// `--graceful-shutdown-timeout`: unset is our default; 0 and 1ns both mean at once.

@@ -6,7 +6,7 @@ use adit_dataplane::limits::ANSWER_TIME_MAX;
 use adit_dataplane::route::Strategy;
 
 use super::files::{self, Usage};
-use super::{Problems, common, drain_time, id};
+use super::{Problems, common, drain_time, id, server_shards};
 use crate::config::cli::ServerFlags;
 use crate::config::{Bind, BindHost, ServerConfig};
 
@@ -62,6 +62,7 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
     Ok(ServerConfig {
         common: common(
             &flags.io,
+            server_shards(&flags.shards),
             &flags.klog,
             &[
                 ("--xfr-channel-size", flags.xfr_channel_size.is_some()),

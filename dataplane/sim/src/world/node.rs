@@ -91,6 +91,7 @@ impl Node {
             retry_interval: Duration::from_millis(200),
             retry_interval_max: Duration::from_secs(2),
             first_shard: 0,
+            shards: 1,
         });
         Self::start(net, host, udp, options, options.agent, role, &format!("agent {index} {start}"))
     }

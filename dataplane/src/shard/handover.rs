@@ -1,0 +1,216 @@
+//! Connections that go from shard to shard: dealt out when they are accepted, and handed over with their dial to the
+//! shard of the chosen agent. The socket moves, its bytes do not.
+//!
+//! A dial is handed over once. Only if its agent is lost before it answered, and no other agent has a connection on the
+//! same shard, does it go on to a third place: every place that was tried is excluded, so that ends.
+
+use adit_io::{Close, DatagramDriver, Datagrams, PeerAddr, SocketId};
+use bytes::BytesMut;
+
+use super::Shard;
+use super::peers::{MovedDial, Passed};
+use super::timers::Timer;
+use super::token::Purpose;
+use super::tunnel::{PendingDial, Phase, Tunnel};
+use crate::frontend::Answer;
+use crate::limits::{PASSED_PER_TURN_MAX, WAKE_AGAIN_PAUSE};
+use crate::port::{ConnectionKey, DialOutcome, ListenerKind, ShardId};
+use crate::quic::short_header_owner;
+use crate::stream::table::Key;
+
+/// What a frontend is told when the shard of its agent has no room.
+const BUSY: &str = "the server is busy: the shard of the agent takes no more connections";
+
+impl ListenerKind {
+    /// Whether connections are dealt to all shards by the one that accepts. A Unix socket has one listener; TCP
+    /// listeners share a port, and the kernel deals.
+    const fn is_dealt(self) -> bool {
+        match self {
+            Self::HttpConnectUnix => true,
+        }
+    }
+}
+
+impl<D: DatagramDriver> Shard<D> {
+    /// Gives a connection that was just accepted to the shard whose turn it is.
+    pub(super) fn deal(&mut self, socket: SocketId, kind: ListenerKind, peer: PeerAddr) {
+        let to = match &mut self.peers {
+            Some(peers) if kind.is_dealt() => peers.deal(),
+            _ => self.config.id,
+        };
+        if to == self.config.id {
+            return self.on_frontend(socket, &peer);
+        }
+        match self.driver.release(socket) {
+            Ok(socket) => {
+                self.stats.frontends_dealt += 1;
+                self.pass(to, Passed::Frontend { socket, peer });
+            }
+            Err(refused) => self.on_frontend(refused.value, &peer),
+        }
+    }
+
+    fn pass(&mut self, to: ShardId, message: Passed<D::Socket>) {
+        let Some(peers) = &mut self.peers else { return };
+        let first = !peers.is_unheard();
+        match peers.pass(to, message) {
+            Ok(()) if first => self.timers.set(self.now + WAKE_AGAIN_PAUSE, Timer::Peers),
+            Ok(()) => {}
+            Err(back) => back.into_iter().for_each(|message| self.take_back(message)),
+        }
+    }
+
+    /// Another shard had no room: a connection of which nothing was read is served here, a dial is refused.
+    fn take_back(&mut self, message: Passed<D::Socket>) {
+        match message {
+            Passed::Frontend { .. } => self.on_passed(message),
+            Passed::Dial(moved) => {
+                self.stats.dials_handed_back += 1;
+                if let Some((key, _)) = self.adopt_dial(*moved) {
+                    self.answer_dial(key, DialOutcome::NoAgent, Answer::unavailable(BUSY), BUSY);
+                }
+            }
+        }
+    }
+
+    /// What other shards passed on to this one.
+    pub(super) fn take_passed(&mut self) {
+        for _ in 0..PASSED_PER_TURN_MAX {
+            let Some(stray) = self.peers.as_ref().and_then(super::peers::Peers::try_recv_stray) else {
+                break;
+            };
+            self.quic.handle_datagrams(self.now, stray);
+        }
+        for _ in 0..PASSED_PER_TURN_MAX {
+            let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv) else { break };
+            self.on_passed(message);
+        }
+    }
+
+    fn on_passed(&mut self, message: Passed<D::Socket>) {
+        match message {
+            Passed::Frontend { socket, peer } => match self.driver.adopt(socket) {
+                Ok(socket) => self.on_frontend(socket, &peer),
+                // The socket is dropped, and so closed, as when the tunnel table is full.
+                Err(_) => self.stats.frontends_refused += 1,
+            },
+            Passed::Dial(moved) => {
+                if let Some((key, chosen)) = self.adopt_dial(*moved) {
+                    self.ask_chosen(key, chosen);
+                }
+            }
+        }
+    }
+
+    fn adopt_dial(&mut self, moved: MovedDial<D::Socket>) -> Option<(Key, ConnectionKey)> {
+        let MovedDial { socket, unix, early, ended, dial, chosen } = moved;
+        let Ok(socket) = self.driver.adopt(socket) else {
+            self.stats.frontends_refused += 1;
+            return None;
+        };
+        let deadline = dial.deadline;
+        let mut tunnel = Tunnel::new(Phase::Dialing(dial));
+        tunnel.socket = Some(socket);
+        tunnel.unix = unix;
+        early.into_iter().for_each(|piece| tunnel.ingress.on_bytes(piece));
+        if ended {
+            tunnel.ingress.on_end();
+            tunnel.half_closed_at = Some(self.now);
+        }
+        let Ok(key) = self.tunnels.insert(tunnel) else {
+            self.stats.frontends_refused += 1;
+            self.driver.close(socket, Close::Reset);
+            return None;
+        };
+        self.stats.tunnels_open = self.tunnels.len() as u64;
+        self.stats.dials_pending += 1;
+        self.set_deadline(key, deadline);
+        self.queue(key);
+        Some((key, chosen))
+    }
+
+    /// The chosen agent's connection is another shard's: the frontend goes there once its socket is at rest.
+    pub(super) fn begin_move(&mut self, key: Key, chosen: ConnectionKey) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        match std::mem::replace(&mut tunnel.phase, Phase::Lingering) {
+            Phase::Dialing(dial) => tunnel.phase = Phase::Moving(dial, chosen),
+            other => tunnel.phase = other,
+        }
+        self.queue(key);
+    }
+
+    pub(super) fn pump_move(&mut self, key: Key) {
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if tunnel.ingress.wants_cancel_to_leave() {
+            tunnel.ingress.on_cancelling();
+            self.cancel(Purpose::Recv, key);
+        }
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        if tunnel.watching {
+            self.cancel(Purpose::Watch, key);
+        } else if !tunnel.ingress.is_armed() {
+            self.hand_over(key);
+        }
+    }
+
+    fn hand_over(&mut self, key: Key) {
+        let Some(socket) = self.tunnels.get(key).and_then(|tunnel| tunnel.socket) else { return };
+        let Ok(socket) = self.driver.release(socket) else {
+            // Something is outstanding after all; its completion brings this back.
+            debug_assert!(false, "a socket at rest can be released");
+            return;
+        };
+        self.forget_refused(key);
+        let Some(tunnel) = self.tunnels.remove(key) else { return };
+        self.stats.tunnels_open = self.tunnels.len() as u64;
+        self.stats.dials_pending -= 1;
+        let Phase::Moving(dial, chosen) = tunnel.phase else { return };
+        self.stats.dials_handed_over += 1;
+        let ended = tunnel.ingress.has_ended();
+        let dial = Box::new(PendingDial { conn: None, ..*dial });
+        let early = tunnel.ingress.into_pending();
+        let moved = MovedDial { socket, unix: tunnel.unix, early, ended, dial, chosen };
+        self.pass(chosen.shard, Passed::Dial(Box::new(moved)));
+    }
+
+    /// A datagram that the kernel gave to this shard and that another one owns. It is copied: it must not hold a slot of
+    /// this shard's while the other one is slow.
+    pub(super) fn forward_stray(&mut self, stray: Datagrams) {
+        self.stats.stray_datagrams += 1;
+        let owner = short_header_owner(&stray.data, self.config.quic.shards).map(ShardId);
+        let copy = Datagrams { data: BytesMut::from(&stray.data[..]), ..stray };
+        let (Some(peers), Some(owner)) = (&mut self.peers, owner) else {
+            self.stats.stray_datagrams_dropped += 1;
+            return;
+        };
+        let first = !peers.is_unheard();
+        if !peers.forward(owner, copy) {
+            self.stats.stray_datagrams_dropped += 1;
+        } else if first {
+            self.timers.set(self.now + WAKE_AGAIN_PAUSE, Timer::Peers);
+        }
+    }
+
+    pub(super) fn wake_peers_again(&mut self) {
+        if let Some(peers) = &mut self.peers {
+            peers.wake_again();
+            if peers.is_unheard() {
+                self.timers.set(self.now + WAKE_AGAIN_PAUSE, Timer::Peers);
+            }
+        }
+    }
+
+    /// Whether other shards passed something on that was not looked at.
+    pub(super) fn has_passed(&self) -> bool {
+        self.peers.as_ref().is_some_and(super::peers::Peers::has_messages)
+    }
+
+    /// Takes nothing more from other shards. What came in the very last moment is refused.
+    pub(super) fn close_inbox(&mut self) {
+        let Some(peers) = &self.peers else { return };
+        peers.close();
+        while let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv) {
+            self.take_back(message);
+        }
+    }
+}
