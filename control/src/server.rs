@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use adit_dataplane::config::{Role, ServerRole};
 use adit_dataplane::port::{Command, ConnectionKey, DialOutcome, Event, ListenerKind, ShardId, Verdict};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
+use adit_dataplane::route::Strategy;
 use adit_dataplane::wire::{Hello, Welcome};
 use adit_io::net::OwnedSocket;
 
@@ -41,6 +42,7 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     };
     let mut part = ServerPart {
         registry: Registry::default(),
+        strategies: config.strategies.clone(),
         dials: Dials::default(),
         welcome,
         handshakes_failed: 0,
@@ -133,7 +135,7 @@ fn log_configuration(config: &ServerConfig) {
         agent = %config.agent,
         health = %config.health,
         admin = %config.admin,
-        strategies = ?config.strategies,
+        strategies = config.strategies.iter().map(|strategy| strategy.name()).collect::<Vec<_>>().join(","),
         answer_time = ?config.answer_time,
         drain_time = ?config.drain_time,
         io = driver_word(common.io),
@@ -151,6 +153,8 @@ fn log_configuration(config: &ServerConfig) {
 /// The server's part of the control loop.
 struct ServerPart {
     registry: Registry,
+    /// `--proxy-strategies`.
+    strategies: Vec<Strategy>,
     dials: Dials,
     welcome: Welcome,
     /// TLS handshakes that failed.
@@ -184,10 +188,7 @@ impl Part for ServerPart {
     }
 
     fn readiness(&self) -> Readiness {
-        let agents = match self.registry.agents() {
-            0 => Err("no connection to any proxy agent".to_owned()),
-            _ => Ok(()),
-        };
+        let agents = agents_missing(&self.registry, &self.strategies).map_or(Ok(()), Err);
         let listening = if self.file.is_some() { Ok(()) } else { Err("not listening".to_owned()) };
         Readiness {
             checks: vec![("ping", Ok(())), ("listening", listening), ("agents", agents)],
@@ -211,6 +212,28 @@ impl Part for ServerPart {
             file.remove();
         }
     }
+}
+
+/// What agents lack for the server to be ready. As upstream, the first strategy alone decides: what comes behind it
+/// is for destinations that nobody stands for, not a substitute for agents that were to say what they stand for.
+fn agents_missing(registry: &Registry, strategies: &[Strategy]) -> Option<String> {
+    let first = *strategies.first()?;
+    let agents = registry.agents();
+    if agents == 0 {
+        return Some("no connection to any proxy agent".to_owned());
+    }
+    if registry.serves(first) {
+        return None;
+    }
+    let identifier = match first {
+        Strategy::DestHost => "ipv4=, ipv6= or host=",
+        Strategy::DefaultRoute => "default-route=true",
+        Strategy::Default => return None,
+    };
+    Some(format!(
+        "agents are connected ({agents}), but none has {identifier} among its --agent-identifiers, which the first of \
+         --proxy-strategies, {first}, goes by"
+    ))
 }
 
 impl ServerPart {

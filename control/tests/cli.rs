@@ -82,8 +82,14 @@ fn servers_flags_are_refused_with_the_remedy() {
         (&["--uds-name="], &["--uds-name", "Unix socket"]),
         (&["--uds-name=unix:///run/x.sock"], &["--uds-name", "without unix://"]),
         (&["--uds-name=/no/such/directory/s.sock"], &["--uds-name", "not a directory"]),
-        (&["--proxy-strategies=destHost,default"], &["--proxy-strategies", "destHost"]),
-        (&["--proxy-strategies="], &["--proxy-strategies"]),
+        (
+            &["--proxy-strategies=destHost, default"],
+            &[
+                "--proxy-strategies: unknown strategy \" default\"",
+                "known are destHost, defaultRoute and default",
+            ],
+        ),
+        (&["--proxy-strategies="], &["--proxy-strategies: no strategy is named"]),
         (&["--agent-port=65536"], &["--agent-port: 65536 is no port"]),
         (&["--health-port=-1"], &["--health-port: -1 is no port"]),
         (&["--server-count=0"], &["--server-count"]),
@@ -179,7 +185,7 @@ fn what_konnectivitys_manifests_pass_is_accepted_and_said_once() {
         "--enable-lease-controller=false",
         "--agent-namespace=",
         "--kube-api-content-type=application/vnd.kubernetes.protobuf",
-        "--proxy-strategies=default",
+        "--proxy-strategies=destHost,defaultRoute,default",
     ];
     let output = run("server", &server_flags(dir.path()), &flags);
     assert!(output.status.success(), "{}", text(&output));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_dataplane::port::{ConnectionKey, Verdict};
-use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTable, RouteTableBuilder};
+use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTable, RouteTableBuilder, Strategy};
 use adit_dataplane::wire::{Hello, Welcome};
 
 /// Longest agent id that is taken: a Kubernetes node name (RFC 1123 subdomain) fits.
@@ -126,6 +126,11 @@ impl Registry {
         left
     }
 
+    /// Whether a strategy could choose one of the agents for some destination.
+    pub(crate) fn serves(&self, strategy: Strategy) -> bool {
+        self.routes.realm(&Realm::default()).is_some_and(|routes| routes.serves(strategy))
+    }
+
     /// The routes as they are now.
     pub(crate) fn routes(&self) -> Arc<RouteTable> {
         self.routes.snapshot()
@@ -183,6 +188,27 @@ mod tests {
         assert_eq!(registry.gone(key(1), Instant::now()).unwrap().left, 0);
         assert_eq!(registry.gone(key(1), Instant::now()), None);
         assert_eq!((registry.agents(), registry.routes().backend_count()), (1, 1));
+    }
+
+    #[test]
+    fn a_strategy_serves_from_the_first_agent_with_what_it_wants_to_the_last() {
+        let mut registry = Registry::default();
+        let serves = |registry: &Registry| {
+            [Strategy::DestHost, Strategy::DefaultRoute, Strategy::Default].map(|s| registry.serves(s))
+        };
+        assert_eq!(serves(&registry), [false, false, false]);
+        present(&mut registry, 0, &hello("plain", 1));
+        assert_eq!(serves(&registry), [false, false, true]);
+        let node = Hello { identifiers: "ipv4=10.0.0.1&default-route=true".to_owned(), ..hello("node", 1) };
+        present(&mut registry, 1, &node);
+        assert_eq!(serves(&registry), [true, true, true]);
+        // Its next process says nothing of the kind, and is the one that counts.
+        present(&mut registry, 2, &hello("node", 2));
+        assert_eq!(serves(&registry), [false, false, true]);
+        registry.gone(key(2), Instant::now());
+        assert_eq!(serves(&registry), [true, true, true]);
+        registry.gone(key(1), Instant::now());
+        assert_eq!(serves(&registry), [false, false, true]);
     }
 
     #[test]

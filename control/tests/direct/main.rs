@@ -9,5 +9,6 @@ mod endpoints;
 mod forward;
 mod leaks;
 mod lifecycle;
+mod routing;
 mod support;
 mod tunnels;

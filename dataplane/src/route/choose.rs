@@ -4,9 +4,11 @@ use rand::{Rng, RngExt};
 
 use crate::port::{ConnectionKey, ShardId};
 
-use super::address::Target;
-use super::default_strategy;
-use super::table::{Backend, Realm, RouteTable};
+use super::dest_host::{self, destination_host};
+use super::draw::draw;
+use super::realm::Realm;
+use super::strategy::Strategy;
+use super::table::{Backend, RouteTable};
 
 /// How fit a connection is for a new dial, as its shard sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,50 +21,13 @@ pub enum Health {
     Gone,
 }
 
-/// How candidates are found (`--proxy-strategies`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// `default`: any agent, evenly at random.
-    Default,
-}
-
-/// Why a strategy cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StrategyError {
-    /// The list has no entries.
-    #[error("--proxy-strategies names no strategy")]
-    Empty,
-    /// A name that is not known or not supported.
-    #[error("unknown proxy strategy {0:?}; supported is \"default\"")]
-    Unknown(String),
-}
-
-impl Strategy {
-    /// Reads `--proxy-strategies`: names between commas, in order of preference. As upstream, empty items are
-    /// skipped, white space is not, and case matters.
-    ///
-    /// # Errors
-    ///
-    /// [`StrategyError`].
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, StrategyError> {
-        let names = text.split(',').filter(|name| !name.is_empty());
-        let strategies: Result<Vec<_>, _> = names
-            .map(|name| match name {
-                "default" => Ok(Self::Default),
-                unknown => Err(StrategyError::Unknown(unknown.to_owned())),
-            })
-            .collect();
-        strategies.and_then(|list| if list.is_empty() { Err(StrategyError::Empty) } else { Ok(list) })
-    }
-}
-
 /// What a dial wants of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'a> {
     /// The realm of the frontend's listener.
     pub realm: &'a Realm,
-    /// Where the dial goes.
-    pub target: &'a Target,
+    /// Where the dial goes, `host:port` as the frontend wrote it: identifiers are compared with that text.
+    pub address: &'a str,
     /// In order of preference: the next one is asked only if one has no candidate.
     pub strategies: &'a [Strategy],
     /// Connections that were tried for this dial already. Never chosen.
@@ -104,7 +69,11 @@ pub fn choose(
         .strategies
         .iter()
         .find_map(|strategy| match strategy {
-            Strategy::Default => default_strategy::choose(routes, query.shard, rng, &health),
+            Strategy::DestHost => {
+                dest_host::first(routes, destination_host(query.address), query.shard, rng, &health)
+            }
+            Strategy::DefaultRoute => draw(&routes.default_route, query.shard, rng, &health),
+            Strategy::Default => draw(&routes.all, query.shard, rng, &health),
         })
         .ok_or(RouteError::NoAgent)
 }

@@ -40,6 +40,13 @@ pub enum IdentifiersError {
 }
 
 impl Identifiers {
+    /// The hosts that dials are for (`destHost`). An empty value, as a manifest's unset variable leaves one, names
+    /// none.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let all = self.ipv4.iter().chain(&self.ipv6).chain(&self.host);
+        all.map(String::as_str).filter(|host| !host.is_empty())
+    }
+
     /// Reads what an agent sent. Keys that are not known are left out: a newer agent may have more.
     ///
     /// # Errors

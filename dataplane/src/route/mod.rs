@@ -4,20 +4,26 @@
 //! absent: name resolution, any knowledge of why an agent is trusted, and any state that changes with a dial.
 
 mod address;
+mod builder;
 mod choose;
-mod default_strategy;
+mod dest_host;
+mod draw;
 mod identifiers;
 mod policy;
+mod realm;
 mod special;
+mod strategy;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Host, Target, TargetError};
-pub use choose::{Health, RouteError, RouteQuery, Strategy, StrategyError, choose};
+pub use builder::{AgentSession, RouteTableBuilder};
+pub use choose::{Health, RouteError, RouteQuery, choose};
+pub use dest_host::destination_host;
 pub use identifiers::{Identifiers, IdentifiersError};
 pub use policy::{AllowRule, AllowRuleError, Denied, DenyReason, DestinationPolicy};
+pub use realm::{Realm, RealmError};
 pub use special::SpecialAddress;
-pub use table::{
-    AgentSession, Backend, Instance, Realm, RealmError, RealmRoutes, RouteTable, RouteTableBuilder,
-};
+pub use strategy::{Strategy, StrategyError};
+pub use table::{Backend, Instance, RealmRoutes, RouteTable};

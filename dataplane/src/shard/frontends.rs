@@ -98,11 +98,11 @@ impl<D: DatagramDriver> Shard<D> {
                 self.stats.heads_refused += 1;
                 self.refuse(key, answer.into_bytes());
             }
-            HeadState::Connect { target, raw_target, rest } => {
+            HeadState::Connect { raw_target, rest, .. } => {
                 for piece in rest {
                     tunnel.ingress.on_bytes(piece);
                 }
-                self.start_dial(key, target, raw_target);
+                self.start_dial(key, raw_target);
             }
         }
     }

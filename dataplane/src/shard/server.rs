@@ -11,7 +11,7 @@ use crate::frontend::Answer;
 use crate::limits::{AGENT_DIAL_TIME_MAX, ANSWER_TIME_MAX, MESSAGE_BYTES_MAX};
 use crate::port::{ConnectionKey, DialOutcome, Event};
 use crate::quic::{ConnId, ReadState, StreamId, WriteState};
-use crate::route::{Health, RouteQuery, Strategy, Target, choose};
+use crate::route::{Health, RouteQuery, Strategy, choose};
 use crate::stream::table::Key;
 use crate::wire::{DialRequest, DialResponse, FrameReader, Network, ResetCode, StreamHeader};
 
@@ -23,7 +23,7 @@ enum Look {
 }
 
 impl<D: DatagramDriver> Shard<D> {
-    pub(super) fn start_dial(&mut self, key: Key, target: Target, raw_target: String) {
+    pub(super) fn start_dial(&mut self, key: Key, raw_target: String) {
         let answer_time = match &self.config.role {
             Role::Server(role) => role.answer_time.min(ANSWER_TIME_MAX),
             Role::Agent(_) => ANSWER_TIME_MAX,
@@ -31,7 +31,6 @@ impl<D: DatagramDriver> Shard<D> {
         let deadline = self.now + answer_time;
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.phase = Phase::Dialing(Box::new(PendingDial {
-            target,
             raw_target,
             started: self.now,
             deadline,
@@ -89,8 +88,13 @@ impl<D: DatagramDriver> Shard<D> {
         };
         let Phase::Dialing(dial) = &self.tunnels.get(key)?.phase else { return None };
         let (sessions, quic, shard, peers) = (&self.sessions, &self.quic, self.config.id, &self.peers);
-        let query =
-            RouteQuery { realm: &self.realm, target: &dial.target, strategies, excluded: &dial.tried, shard };
+        let query = RouteQuery {
+            realm: &self.realm,
+            address: &dial.raw_target,
+            strategies,
+            excluded: &dial.tried,
+            shard,
+        };
         let health = |key: ConnectionKey| {
             if key.shard != shard {
                 let open = peers.as_ref().is_some_and(|peers| peers.is_open(key.shard));

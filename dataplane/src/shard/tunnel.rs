@@ -68,7 +68,6 @@ pub(crate) enum Phase {
 /// A dial at the server.
 #[derive(Debug)]
 pub(crate) struct PendingDial {
-    pub(crate) target: Target,
     pub(crate) raw_target: String,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,

@@ -54,7 +54,9 @@ pub(crate) struct ServerFlags {
     /// Servers that agents should hold connections to
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) server_count: i64,
-    /// How an agent is chosen: default (any live agent)
+    /// How an agent is chosen, in order of preference: destHost (its ipv4, ipv6 or host identifier is the
+    /// destination's host), defaultRoute (its identifier default-route=true), default (any); for example
+    /// destHost,default
     #[arg(long, value_name = "LIST", default_value = "default")]
     pub(crate) proxy_strategies: String,
     /// For gRPC legs, which this version has not; may not lengthen QUIC's own liveness

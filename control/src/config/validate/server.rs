@@ -41,8 +41,7 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         problems.add("--xfr-channel-size", "write a number above 0");
     }
     let strategies = problems.take(
-        Strategy::parse_list(&flags.proxy_strategies)
-            .map_err(|error| format!("--proxy-strategies: {error} (any live agent) in this version")),
+        Strategy::parse_list(&flags.proxy_strategies).map_err(|error| format!("--proxy-strategies: {error}")),
     );
     let (server_id, server_id_given) = id(&mut problems, "--server-id", &flags.server_id);
     let identity = problems.take(files::identity(

@@ -1,20 +1,18 @@
 //! The choice of a connection.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::port::{ConnectionKey, ShardId};
-use crate::route::{
-    Health, Realm, RouteError, RouteQuery, RouteTable, RouteTableBuilder, Strategy, StrategyError, Target,
-    choose,
-};
+use crate::route::{Health, Realm, RouteError, RouteQuery, RouteTable, RouteTableBuilder, Strategy, choose};
 
-use super::{key, session};
+use super::{key, query, session};
+
+static REALM: LazyLock<Realm> = LazyLock::new(Realm::default);
 
 /// A table of agents, each a list of instances (newest first), each so many connections; numbered throughout.
 fn table(agents: &[&[u32]]) -> Arc<RouteTable> {
@@ -43,9 +41,7 @@ fn choose_from(
     excluded: &[ConnectionKey],
     usable: impl Fn(u32) -> Health,
 ) -> Result<u32, RouteError> {
-    let (realm, target) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap());
-    let strategies = &[Strategy::Default];
-    let query = RouteQuery { realm: &realm, target: &target, strategies, excluded, shard: ShardId(0) };
+    let query = RouteQuery { excluded, ..query(&REALM, &[Strategy::Default]) };
     choose(table, &query, rng, |key| usable(key.index)).map(|key| key.index)
 }
 
@@ -159,10 +155,8 @@ fn sharded() -> Arc<RouteTable> {
 
 /// How often a shard chooses each connection of [`sharded`].
 fn counts_on(shard: u8, usable: impl Fn(u32) -> Health) -> BTreeMap<u32, u32> {
-    let (realm, target, table) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap(), sharded());
-    let strategies = &[Strategy::Default];
-    let query =
-        RouteQuery { realm: &realm, target: &target, strategies, excluded: &[], shard: ShardId(shard) };
+    let table = sharded();
+    let query = RouteQuery { shard: ShardId(shard), ..query(&REALM, &[Strategy::Default]) };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut counts = BTreeMap::new();
     for _ in 0..2000 {
@@ -194,54 +188,10 @@ fn without_a_fit_connection_on_the_asking_shard_the_others_share_the_dials_evenl
 
 #[test]
 fn without_a_strategy_there_is_no_choice() {
-    let (realm, target) = (Realm::default(), Target::parse("10.0.0.1:80").unwrap());
-    let query =
-        RouteQuery { realm: &realm, target: &target, strategies: &[], excluded: &[], shard: ShardId(0) };
+    let query = query(&REALM, &[]);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     assert_eq!(choose(&table(&[&[1]]), &query, &mut rng, |_| Health::Healthy), Err(RouteError::NoAgent));
     let elsewhere = Realm::new("tenant-1").unwrap();
     let query = RouteQuery { realm: &elsewhere, strategies: &[Strategy::Default], ..query };
     assert_eq!(choose(&table(&[&[1]]), &query, &mut rng, |_| Health::Healthy), Err(RouteError::NoAgent));
-}
-
-#[test]
-fn strategies_are_read_as_upstream_reads_them() {
-    assert_eq!(Strategy::parse_list("default"), Ok(vec![Strategy::Default]));
-    assert_eq!(Strategy::parse_list(",default,,"), Ok(vec![Strategy::Default]));
-    for empty in ["", ","] {
-        assert_eq!(Strategy::parse_list(empty), Err(StrategyError::Empty));
-    }
-    for unknown in ["Default", " default", "destHost", "nonsense"] {
-        assert_eq!(Strategy::parse_list(unknown), Err(StrategyError::Unknown(unknown.to_owned())));
-    }
-}
-
-proptest! {
-    #[test]
-    fn never_gone_never_excluded_and_healthy_if_there_is_one(
-        seed: u64,
-        agents in prop::collection::vec(prop::collection::vec(1u32..4, 1..3), 1..12),
-        healths in prop::collection::vec(0u8..8, 80),
-        excluded in prop::collection::vec(0u32..40, 0..4),
-    ) {
-        let agents: Vec<&[u32]> = agents.iter().map(Vec::as_slice).collect();
-        let total: u32 = agents.iter().flat_map(|instances| instances.iter()).sum();
-        let table = table(&agents);
-        let health = |key: u32| match healths[key as usize] {
-            0 => Health::Healthy,
-            1 => Health::Suspect,
-            _ => Health::Gone,
-        };
-        let keys: Vec<_> = excluded.iter().copied().map(key).collect();
-        let fit = |wanted| (0..total).any(|key| health(key) == wanted && !excluded.contains(&key));
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        match choose_from(&table, &mut rng, &keys, health) {
-            Ok(chosen) => {
-                prop_assert!(!excluded.contains(&chosen));
-                prop_assert_ne!(health(chosen), Health::Gone);
-                prop_assert!(health(chosen) == Health::Healthy || !fit(Health::Healthy));
-            }
-            Err(RouteError::NoAgent) => prop_assert!(!fit(Health::Healthy) && !fit(Health::Suspect)),
-        }
-    }
 }

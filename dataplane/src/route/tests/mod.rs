@@ -2,8 +2,12 @@
 
 mod address;
 mod choose;
+mod dest_host;
 mod identifiers;
+mod incremental;
+mod model;
 mod policy;
+mod strategy;
 mod table;
 
 use std::sync::Arc;
@@ -11,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::port::{ConnectionKey, ShardId};
 
-use super::{AgentSession, Identifiers, Realm};
+use super::{AgentSession, Identifiers, Realm, RouteQuery, Strategy};
 
 fn key(index: u32) -> ConnectionKey {
     ConnectionKey { shard: ShardId(0), index, generation: 0 }
@@ -26,4 +30,17 @@ fn session(start: Instant, agent_id: &str, instance: u8, seconds: u64) -> AgentS
         identifiers: Arc::new(Identifiers::default()),
         since: start + Duration::from_secs(seconds),
     }
+}
+
+/// [`session`] with identifiers.
+fn identified(start: Instant, agent_id: &str, instance: u8, seconds: u64, identifiers: &str) -> AgentSession {
+    AgentSession {
+        identifiers: Arc::new(Identifiers::parse(identifiers).unwrap()),
+        ..session(start, agent_id, instance, seconds)
+    }
+}
+
+/// A query of shard 0 for 10.0.0.1.
+const fn query<'a>(realm: &'a Realm, strategies: &'a [Strategy]) -> RouteQuery<'a> {
+    RouteQuery { realm, address: "10.0.0.1:80", strategies, excluded: &[], shard: ShardId(0) }
 }

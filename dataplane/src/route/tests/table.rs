@@ -23,7 +23,7 @@ fn shown(table: &RouteTable) -> BTreeMap<String, Vec<(u8, Vec<u32>)>> {
             })
             .collect()
     };
-    routes.backends.iter().map(|backend| (backend.agent_id.to_string(), instances(backend))).collect()
+    routes.backends().map(|backend| (backend.agent_id.to_string(), instances(backend))).collect()
 }
 
 #[test]
@@ -70,7 +70,10 @@ fn realms_do_not_see_each_other() {
     builder.add_connection(key(1), session(start, "a", 1, 0));
     builder.add_connection(key(2), AgentSession { realm: tenant.clone(), ..session(start, "a", 1, 0) });
     let table = builder.snapshot();
-    let keys = |realm: &Realm| table.realm(realm).unwrap().backends[0].connections().collect::<Vec<_>>();
+    let keys = |realm: &Realm| {
+        let routes = table.realm(realm).unwrap();
+        routes.backends().flat_map(|backend| backend.connections()).collect::<Vec<_>>()
+    };
     assert_eq!(keys(&Realm::default()), [key(1)]);
     assert_eq!(keys(&tenant), [key(2)]);
     assert!(table.realm(&Realm::new("nobody").unwrap()).is_none());
@@ -96,8 +99,14 @@ fn the_newest_instance_speaks_for_the_agent() {
     builder.add_connection(key(1), identified(1, 1, "host=old"));
     builder.add_connection(key(2), identified(2, 2, "host=new"));
     let table = builder.snapshot();
-    let backend = &table.realm(&Realm::default()).unwrap().backends[0];
-    assert_eq!(backend.identifiers().host, ["new"]);
+    let routes = table.realm(&Realm::default()).unwrap();
+    assert_eq!(routes.backends().next().unwrap().identifiers().host, ["new"]);
+    assert_eq!((routes.claimants("old").count(), routes.claimants("new").count()), (0, 1));
+    // The older one speaks again once the newer has gone.
+    assert!(builder.remove_connection(key(2)));
+    let table = builder.snapshot();
+    let routes = table.realm(&Realm::default()).unwrap();
+    assert_eq!((routes.claimants("old").count(), routes.claimants("new").count()), (1, 0));
 }
 
 proptest! {
@@ -118,9 +127,11 @@ proptest! {
                 prop_assert_eq!(builder.remove_connection(key(index)), model.remove(&key(index)).is_some());
             }
             let table = builder.snapshot();
-            let backends = table.realm(&Realm::default()).map(|routes| routes.backends.clone()).unwrap_or_default();
+            let routes = table.realm(&Realm::default()).cloned().unwrap_or_default();
+            let mut backends: Vec<_> = routes.backends().collect();
+            backends.sort_by(|a, b| a.agent_id.cmp(&b.agent_id));
             let agents: BTreeSet<_> = model.values().map(|(agent, _)| agent.as_str()).collect();
-            prop_assert!(backends.iter().map(|backend| &*backend.agent_id).eq(agents), "one backend each, sorted");
+            prop_assert!(backends.iter().map(|backend| &*backend.agent_id).eq(agents), "one backend each");
             let mut seen = BTreeMap::new();
             for backend in &backends {
                 prop_assert!(backend.instances.is_sorted_by(|a, b| a.since >= b.since));
