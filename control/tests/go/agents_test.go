@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 const (
@@ -56,10 +57,10 @@ func (p *persistents) list() []uint64 {
 }
 
 // open makes numbered connections and proves each of them.
-func (p *persistents) open(t *testing.T, tunnel *harness.Tunnel, count uint64) []*net.UnixConn {
+func (p *persistents) open(t *testing.T, tunnel *harness.Tunnel, count uint64) []harness.Conn {
 	t.Helper()
 	target := harness.Listen(t, "127.0.0.1", p.serve)
-	conns := make([]*net.UnixConn, count)
+	conns := make([]harness.Conn, count)
 	for number := range count {
 		conns[number] = tunnel.MustDial(t, target.Address)
 		if err := ping(conns[number], number); err != nil {
@@ -113,7 +114,7 @@ func TestAgentKilled(t *testing.T) {
 	for seed := uint64(0); time.Since(killed) < 3*time.Second; seed++ {
 		dials.Go(func() error {
 			started := time.Now()
-			if err := exchange(tunnel, dialAfterLoss, echo.Address, seed, 1000); err != nil {
+			if err := suite.Exchange(tunnel, dialAfterLoss, echo.Address, seed, 1000); err != nil {
 				return fmt.Errorf("dial begun %v after the kill: %w", started.Sub(killed).Round(time.Millisecond), err)
 			}
 			return nil
@@ -148,13 +149,13 @@ func TestAgentRestarted(t *testing.T) {
 	tunnel := harness.Start(t, 1)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	for restart := range uint64(3) {
-		if err := exchange(tunnel, 5*time.Second, echo.Address, restart, 1000); err != nil {
+		if err := suite.Exchange(tunnel, 5*time.Second, echo.Address, restart, 1000); err != nil {
 			t.Fatal(err)
 		}
 		tunnel.KillAgent(t, 0)
 		tunnel.StartAgent(t, 0)
 		for dial := range uint64(20) {
-			if err := exchange(tunnel, dialAfterLoss, echo.Address, dial, 1000); err != nil {
+			if err := suite.Exchange(tunnel, dialAfterLoss, echo.Address, dial, 1000); err != nil {
 				t.Fatalf("dial %d after restart %d: %v", dial, restart, err)
 			}
 		}
@@ -182,7 +183,7 @@ func TestServerRestarted(t *testing.T) {
 			tunnel.StartServer(t)
 			started := time.Now()
 			harness.MustWithin(t, backAfterRestart, "a dial after the restart", func() error {
-				return exchange(tunnel, dialAfterLoss, echo.Address, 1, 1000)
+				return suite.Exchange(tunnel, dialAfterLoss, echo.Address, 1, 1000)
 			})
 			for agent := range 2 {
 				harness.MustWithin(t, backAfterRestart-time.Since(started), fmt.Sprintf("agent %d's /readyz", agent), func() error {

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 // 64 MiB each way at the same time over one connection.
 func TestBulkBothWays(t *testing.T) {
 	tunnel := harness.Start(t, 1)
-	const size = 64 * mebibyte
+	const size = 64 * harness.Mebibyte
 	received := make(chan error, 1)
 	target := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
 		var directions errgroup.Group
@@ -68,7 +69,7 @@ func TestConcurrentDownloads(t *testing.T) {
 	var downloads errgroup.Group
 	for download := range uint64(32) {
 		downloads.Go(func() error {
-			return harness.Fetch(client, server.URL, 100+download, 8*mebibyte)
+			return harness.Fetch(client, server.URL, 100+download, 8*harness.Mebibyte)
 		})
 	}
 	if err := downloads.Wait(); err != nil {
@@ -106,7 +107,7 @@ func TestDownloadsCutOff(t *testing.T) {
 			t.Fatalf("%d of %d downloads still run at the target", downloads-i, downloads)
 		}
 	}
-	if err := exchange(tunnel, 2*time.Second, echo.Address, 32, mebibyte); err != nil {
+	if err := suite.Exchange(tunnel, 2*time.Second, echo.Address, 32, harness.Mebibyte); err != nil {
 		t.Fatal("afterwards: ", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +15,9 @@ import (
 const established = "HTTP/1.1 200 Connection Established\r\n\r\n"
 
 // frontend connects to the server's socket without any client in between.
-func frontend(t *testing.T, tunnel *harness.Tunnel) *net.UnixConn {
+func frontend(t *testing.T, tunnel *harness.Tunnel) harness.Conn {
 	t.Helper()
-	conn, err := net.Dial("unix", tunnel.UDSName)
+	conn, err := tunnel.Frontend.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,14 +25,16 @@ func frontend(t *testing.T, tunnel *harness.Tunnel) *net.UnixConn {
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	return conn.(*net.UnixConn)
+	return conn
 }
 
 // Heads that other clients write, or that arrive in other pieces: the
 // request-target alone decides where the connection goes, and what the client
 // sent along with its head is its first data.
-func TestConnectHeads(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func TestConnectHeads(t *testing.T) { harness.OverEach(t, connectHeads) }
+
+func connectHeads(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	cases := []struct {
 		name, head, early string
@@ -78,8 +79,10 @@ func expect(t *testing.T, from io.Reader, text string) {
 }
 
 // What is no CONNECT gets a clear answer and a close, and disturbs nobody.
-func TestWrongHeads(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func TestWrongHeads(t *testing.T) { harness.OverEach(t, wrongHeads) }
+
+func wrongHeads(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	bystander := tunnel.MustDial(t, echo.Address)
 	large := strings.Repeat("x", 9000)
@@ -109,9 +112,11 @@ func TestWrongHeads(t *testing.T) {
 }
 
 // A head that never ends is answered and closed after 10 s.
-func TestSlowHead(t *testing.T) {
+func TestSlowHead(t *testing.T) { harness.OverEach(t, slowHead) }
+
+func slowHead(t *testing.T, via harness.Transport) {
 	t.Parallel()
-	tunnel := harness.Start(t, 1)
+	tunnel := harness.StartOver(t, via, 1)
 	conn := frontend(t, tunnel)
 	if _, err := io.WriteString(conn, "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: "); err != nil {
 		t.Fatal(err)

@@ -15,13 +15,13 @@ func TestTheTestsNotice(t *testing.T) {
 		return // this very test, started again by itself
 	}
 	cases := []struct{ fault, test, complaint string }{
-		{"early-bytes", "TestServerFirst", "bytes of buffered data from CONNECT proxy"},
-		{"full-close", "TestClientHalfClose", "answer: "},
-		{"flip-byte", "TestHTTPBodies", "is 0x"},
-		{"lose-tail", "TestServerFirstAndOnly", "ended after"},
-		{"lose-tail", "TestClientHalfClose", "ended after"},
-		{"bare-errors", "TestDialErrors", `the error lacks "connection refused"`},
-		{"bare-errors", "TestNoAgent", `the error lacks "code 500`},
+		{"early-bytes", "TestDialer/uds/ServerFirst", "bytes of buffered data from CONNECT proxy"},
+		{"full-close", "TestDialer/uds/ClientHalfClose", "answer: "},
+		{"flip-byte", "TestDialer/uds/HTTPBodies", "is 0x"},
+		{"lose-tail", "TestDialer/uds/ServerFirstAndOnly", "ended after"},
+		{"lose-tail", "TestDialer/uds/ClientHalfClose", "ended after"},
+		{"bare-errors", "TestDialer/uds/DialErrors", `the error lacks "connection refused"`},
+		{"bare-errors", "TestDialer/uds/NoAgent", `the error lacks "code 500`},
 		{"no-release", "TestAgentKilled", "connections were the killed agent's"},
 	}
 	for _, c := range cases {
@@ -41,9 +41,11 @@ func TestTheTestsNotice(t *testing.T) {
 	}
 }
 
-// against runs one test of this binary against a double.
+// against runs one test of this binary, named as `go test -v` names it, against
+// a double.
 func against(fault, test string) (string, error) {
-	command := exec.Command(os.Args[0], "-test.run", "^"+test+"$", "-test.timeout", "60s")
+	pattern := "^" + strings.ReplaceAll(test, "/", "$/^") + "$"
+	command := exec.Command(os.Args[0], "-test.run", pattern, "-test.timeout", "60s")
 	command.Env = append(os.Environ(), "ADIT_DOUBLE="+fault)
 	output, err := command.CombinedOutput()
 	return string(output), err

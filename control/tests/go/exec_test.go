@@ -16,6 +16,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 // kubectl makes an executor as kubectl does, by SPDY or by WebSocket.
@@ -43,7 +44,7 @@ func kubectl(t *testing.T, front string, protocol string) remotecommand.Executor
 func TestExec(t *testing.T) {
 	tunnel := harness.Start(t, 1)
 	node := newNode(t)
-	transport := tunnel.Transport(t, apiserverTLS(t, node.ca))
+	transport := tunnel.Transport(t, suite.ApiserverTLS(t, node.ca))
 	cases := []struct {
 		name     string
 		protocol string
@@ -56,7 +57,7 @@ func TestExec(t *testing.T) {
 		{"WebSocket", "v4.channel.k8s.io", upgradeAware, false},
 	}
 	for _, c := range cases {
-		for _, size := range []int64{0, 1, 4 * mebibyte} {
+		for _, size := range []int64{0, 1, 4 * harness.Mebibyte} {
 			t.Run(fmt.Sprintf("%s/%d", c.name, size), func(t *testing.T) {
 				command := []string{"cat"}
 				if !c.ends {

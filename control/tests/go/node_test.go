@@ -21,6 +21,7 @@ import (
 	utilexec "k8s.io/utils/exec"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 // node is a kubelet's streaming server over HTTPS, with this runtime behind it.
@@ -39,8 +40,8 @@ func newNode(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	ca := harness.NewCA(t, "kubernetes")
-	serving := ca.KubeletServing(t, "node-1", loopback, time.Now().Add(time.Hour))
-	https, _ := kubelet(t, serving, ca, false, server)
+	serving := ca.KubeletServing(t, "node-1", suite.Loopback, time.Now().Add(time.Hour))
+	https, _ := suite.Kubelet(t, serving, ca, false, server)
 	// The server builds the locations it hands out from this very URL.
 	configuration.BaseURL.Host = https.Listener.Addr().String()
 	return &node{Server: server, server: https, ca: ca}
@@ -85,11 +86,7 @@ func (runtime) Attach(context.Context, string, io.Reader, io.WriteCloser, io.Wri
 // PortForward greets and then echoes until its peer has ended.
 func (runtime) PortForward(_ context.Context, _ string, _ int32, stream io.ReadWriteCloser) error {
 	defer stream.Close()
-	if _, err := io.WriteString(stream, greeting); err != nil {
-		return err
-	}
-	_, err := io.Copy(stream, stream)
-	return err
+	return suite.GreetAndEcho(stream)
 }
 
 // report is what `cat` writes to standard error.

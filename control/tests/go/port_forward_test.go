@@ -3,7 +3,6 @@ package counterparts
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 // kubectl port-forward: several connections inside one upgraded one, each to a
@@ -24,7 +24,7 @@ import (
 func TestPortForward(t *testing.T) {
 	tunnel := harness.Start(t, 1)
 	node := newNode(t)
-	transport := tunnel.Transport(t, apiserverTLS(t, node.ca))
+	transport := tunnel.Transport(t, suite.ApiserverTLS(t, node.ca))
 	cases := []struct {
 		name    string
 		handler func(*url.URL, http.RoundTripper) http.Handler
@@ -47,7 +47,7 @@ func TestPortForward(t *testing.T) {
 			local := forward(t, c.dialer(t, location))
 			var connections errgroup.Group
 			for seed := range uint64(8) {
-				connections.Go(func() error { return throughForward(local, seed) })
+				connections.Go(func() error { return suite.ThroughForward(local, seed) })
 			}
 			if err := connections.Wait(); err != nil {
 				t.Error(err)
@@ -84,37 +84,6 @@ func forward(t *testing.T, dialer httpstream.Dialer) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local)
-}
-
-// throughForward hears the greeting, has a payload returned and ends.
-func throughForward(address string, seed uint64) error {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return err
-	}
-	heard := make([]byte, len(greeting))
-	if _, err := io.ReadFull(conn, heard); err != nil || string(heard) != greeting {
-		return fmt.Errorf("expected the greeting, got %q, %v", heard, err)
-	}
-	const size = 512 << 10
-	var directions errgroup.Group
-	directions.Go(func() error {
-		if _, err := io.Copy(conn, harness.NewPayload(seed, size)); err != nil {
-			return err
-		}
-		return conn.(*net.TCPConn).CloseWrite()
-	})
-	directions.Go(func() error {
-		if err := harness.CheckPayload(conn, seed, size); err != nil {
-			return err
-		}
-		return harness.CheckEOF(conn)
-	})
-	return directions.Wait()
 }
 
 func spdyDialer(t *testing.T, front *url.URL) httpstream.Dialer {

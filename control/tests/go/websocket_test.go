@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
 )
 
 // The WebSocket of an application in a pod, reached through the pod or service
@@ -23,8 +24,8 @@ func TestWebSocket(t *testing.T) {
 	application := http.HandlerFunc(echoMessages)
 	plain := httptest.NewServer(application)
 	t.Cleanup(plain.Close)
-	encrypted, _ := kubelet(t, ca.KubeletServing(t, "node-1", loopback, time.Now().Add(time.Hour)), ca, false, application)
-	transport := tunnel.Transport(t, apiserverTLS(t, ca))
+	encrypted, _ := suite.Kubelet(t, ca.KubeletServing(t, "node-1", suite.Loopback, time.Now().Add(time.Hour)), ca, false, application)
+	transport := tunnel.Transport(t, suite.ApiserverTLS(t, ca))
 
 	for _, location := range []string{plain.URL, encrypted.URL} {
 		t.Run(strings.SplitN(location, ":", 2)[0], func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestWebSocket(t *testing.T) {
 			}
 			pongs := 0
 			conn.SetPongHandler(func(string) error { pongs++; return nil })
-			sizes := []int64{0, 1, 125, 126, 65535, 65536, mebibyte}
+			sizes := []int64{0, 1, 125, 126, 65535, 65536, harness.Mebibyte}
 			for _, size := range sizes {
 				if err := converse(conn, size); err != nil {
 					t.Fatalf("message of %d bytes: %v", size, err)

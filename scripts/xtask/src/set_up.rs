@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::counterparts;
 use crate::run::{self, Done, Failure};
 
 /// A program, and the Debian package that brings it.
@@ -70,14 +71,14 @@ fn rust_components() -> Done {
 }
 
 fn go_modules() -> Done {
-    let folder = run::root().join("control/tests/go");
-    match run::go() {
-        None => println!("── Go modules: Go is absent, its counterpart tests will be skipped"),
-        Some(_) if !folder.join("go.mod").is_file() => println!("── Go modules: there are none"),
-        Some(go) => {
-            let go = go.display().to_string();
-            run::step("Go modules", run::command(&go, &["mod", "download"]).current_dir(folder))?;
-        }
+    let Some(go) = run::go() else {
+        println!("── Go modules: Go is absent, its counterpart tests will be skipped");
+        return Ok(());
+    };
+    let go = go.display().to_string();
+    for module in counterparts::MODULES {
+        let mut download = run::command(&go, &["mod", "download"]);
+        run::step(&format!("Go modules of {module}"), download.current_dir(run::root().join(module)))?;
     }
     Ok(())
 }

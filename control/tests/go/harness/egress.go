@@ -24,18 +24,24 @@ egressSelections:
   connection:
     proxyProtocol: HTTPConnect
     transport:
-      uds:
-        udsName: %s
+      %s
 `
+
+// WriteEgressConfiguration writes that file into dir and returns its path.
+func WriteEgressConfiguration(t testing.TB, dir string, frontend Frontend) string {
+	t.Helper()
+	path := filepath.Join(dir, "egress.yaml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, egressConfiguration, frontend.Selection()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // clusterDialer goes the way kube-apiserver goes at its start: it reads and
 // validates the configuration file and looks the `cluster` dialer up.
-func clusterDialer(t testing.TB, dir, udsName string) utilnet.DialFunc {
+func clusterDialer(t testing.TB, dir string, frontend Frontend) utilnet.DialFunc {
 	t.Helper()
-	path := filepath.Join(dir, "egress.yaml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, egressConfiguration, udsName), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path := WriteEgressConfiguration(t, dir, frontend)
 	configuration, err := egressselector.ReadEgressSelectorConfiguration(path)
 	if err != nil {
 		t.Fatal(err)
@@ -83,18 +89,18 @@ func (tunnel *Tunnel) DialWithin(limit time.Duration, address string) (net.Conn,
 }
 
 // MustDial is DialWithin for dials that are no question of the test.
-func (tunnel *Tunnel) MustDial(t testing.TB, address string) *net.UnixConn {
+func (tunnel *Tunnel) MustDial(t testing.TB, address string) Conn {
 	t.Helper()
 	conn, err := tunnel.DialWithin(dialLimit, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	unix, ok := conn.(*net.UnixConn)
+	whole, ok := conn.(Conn)
 	if !ok {
 		t.Fatalf("the egress dialer returned a %T", conn)
 	}
-	return unix
+	return whole
 }
 
 // Transport is an HTTP transport whose connections all go through the tunnel.

@@ -62,6 +62,12 @@ func run(m *testing.M) int {
 	return status
 }
 
+// Program is the path of adit.
+func Program() string { return suite.program }
+
+// Driver is what adit is given as --io.
+func Driver() string { return suite.driver }
+
 // prepare finds or builds the program and makes the certificates.
 func prepare(dir string) error {
 	suite.driver = os.Getenv("ADIT_IO")

@@ -8,6 +8,9 @@ import (
 	"math/rand/v2"
 )
 
+// Mebibyte is the unit of larger payloads.
+const Mebibyte = 1 << 20
+
 // payload yields the bytes that a seed stands for, whatever the sizes of the
 // reads: byte i of seed s is the same everywhere, so that both ends can check
 // contents by position and a byte of another connection is wrong at once.

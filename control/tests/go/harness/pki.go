@@ -7,8 +7,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -51,6 +55,19 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// certPool reads a file of trusted roots.
+func certPool(path string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s has no certificate", path)
+	}
+	return pool, nil
+}
+
 // KubeletServing issues what a kubelet asks for through the signer
 // kubernetes.io/kubelet-serving: the node's user name as subject, the node's
 // host name and addresses as alternative names.
@@ -77,6 +94,50 @@ func (ca *CA) KubeletClient(t testing.TB) tls.Certificate {
 
 // KubeletClientName is the common name of kube-apiserver's client certificate.
 const KubeletClientName = "kube-apiserver-kubelet-client"
+
+// Serving issues a server's certificate for these names and addresses.
+func (ca *CA) Serving(t testing.TB, names []string, addresses []net.IP) tls.Certificate {
+	t.Helper()
+	return ca.issue(t, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: names[0]},
+		DNSNames:    names,
+		IPAddresses: addresses,
+		NotAfter:    time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+}
+
+// PEM is the authority's certificate as a file has it.
+func (ca *CA) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.certificate.Raw})
+}
+
+// WriteCA writes the authority's certificate into dir and returns its path.
+func WriteCA(t testing.TB, dir, name string, ca *CA) string {
+	t.Helper()
+	return writeFile(t, filepath.Join(dir, name+".crt"), ca.PEM())
+}
+
+// WritePair writes a certificate and its key into dir and returns their paths.
+func WritePair(t testing.TB, dir, name string, pair tls.Certificate) (certificate, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	certificate = writeFile(t, filepath.Join(dir, name+".crt"), encoded)
+	encoded = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return certificate, writeFile(t, filepath.Join(dir, name+".key"), encoded)
+}
+
+func writeFile(t testing.TB, path string, content []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 func (ca *CA) issue(t testing.TB, template *x509.Certificate) tls.Certificate {
 	t.Helper()

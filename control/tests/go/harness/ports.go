@@ -21,9 +21,9 @@ var ports struct {
 	taken map[int]bool
 }
 
-// freePort returns a port that is free on 127.0.0.1 for TCP and for UDP, and
+// FreePort returns a port that is free on 127.0.0.1 for TCP and for UDP, and
 // that this process has not handed out before.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	ports.Lock()
 	defer ports.Unlock()

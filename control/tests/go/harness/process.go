@@ -24,24 +24,25 @@ const (
 	descriptorsSpare = 4
 )
 
-// process is one running program, its output kept in a file of the test's
+// Process is one running program, its output kept in a file of the test's
 // directory.
-type process struct {
+type Process struct {
 	name    string
 	command *exec.Cmd
 	log     string
 	// ending is set before the harness itself ends the program.
 	ending atomic.Bool
-	// descriptors is how many the program had open when it was ready and idle.
+	// descriptors is how many the program had open when it was ready and idle,
+	// zero where that is no question.
 	descriptors int
 	// exited is closed once the program is gone; status is valid from then on.
 	exited chan struct{}
 	status error
 }
 
-// startProcess starts the program and has the test end it. A program that ends
+// StartProcess starts the program and has the test end it. A program that ends
 // before it was told to fails the test.
-func startProcess(t testing.TB, dir, name, program string, arguments ...string) *process {
+func StartProcess(t testing.TB, dir, name, program string, arguments ...string) *Process {
 	t.Helper()
 	logPath := filepath.Join(dir, name+".log")
 	output, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -56,7 +57,7 @@ func startProcess(t testing.TB, dir, name, program string, arguments ...string) 
 	if err := command.Start(); err != nil {
 		t.Fatalf("starting %s: %v", name, err)
 	}
-	p := &process{name: name, command: command, log: logPath, exited: make(chan struct{})}
+	p := &Process{name: name, command: command, log: logPath, exited: make(chan struct{})}
 	go func() {
 		p.status = command.Wait()
 		close(p.exited)
@@ -65,8 +66,8 @@ func startProcess(t testing.TB, dir, name, program string, arguments ...string) 
 	return p
 }
 
-// ready notes the state that the program has to come back to.
-func (p *process) ready(t testing.TB) {
+// Ready notes the state that the program has to come back to.
+func (p *Process) Ready(t testing.TB) {
 	t.Helper()
 	var err error
 	if p.descriptors, err = p.openDescriptors(); err != nil {
@@ -75,19 +76,19 @@ func (p *process) ready(t testing.TB) {
 }
 
 // openDescriptors counts the program's file descriptors.
-func (p *process) openDescriptors() (int, error) {
+func (p *Process) openDescriptors() (int, error) {
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.command.Process.Pid))
 	return len(open), err
 }
 
 // settled is nil once the program has no more descriptors than at its start:
 // by now the test has closed everything that it opened through it.
-func (p *process) settled() error {
+func (p *Process) settled() error {
 	open, err := p.openDescriptors()
 	if err != nil {
 		return err
 	}
-	if open > p.descriptors+descriptorsSpare {
+	if p.descriptors > 0 && open > p.descriptors+descriptorsSpare {
 		return fmt.Errorf("%s has %d descriptors open, %d when it was ready", p.name, open, p.descriptors)
 	}
 	return nil
@@ -95,7 +96,7 @@ func (p *process) settled() error {
 
 // finish ends the program at the end of the test and, where the test failed,
 // shows what the program said.
-func (p *process) finish(t testing.TB) {
+func (p *Process) finish(t testing.TB) {
 	if !p.ending.Load() && !t.Failed() {
 		if err := Within(settleLimit, "the release of descriptors", p.settled); err != nil {
 			t.Error(err)
@@ -116,14 +117,14 @@ func (p *process) finish(t testing.TB) {
 }
 
 // signal sends a signal that is meant to end the program.
-func (p *process) signal(signal syscall.Signal) {
+func (p *Process) signal(signal syscall.Signal) {
 	p.ending.Store(true)
 	// An error says that the program is gone already, which is what was wanted.
 	_ = p.command.Process.Signal(signal)
 }
 
-// stop signals the program and waits for its end.
-func (p *process) stop(signal syscall.Signal, within time.Duration) error {
+// Stop signals the program and waits for its end.
+func (p *Process) Stop(signal syscall.Signal, within time.Duration) error {
 	p.signal(signal)
 	select {
 	case <-p.exited:
@@ -133,8 +134,8 @@ func (p *process) stop(signal syscall.Signal, within time.Duration) error {
 	}
 }
 
-// get asks one of the program's health endpoints and requires a 200.
-func (p *process) get(port int, path string) error {
+// Get asks one of the program's health endpoints and requires a 200.
+func (p *Process) Get(port int, path string) error {
 	select {
 	case <-p.exited:
 		return fmt.Errorf("%s ended by itself: %v\n%s", p.name, p.status, tail(p.log))

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -20,8 +19,8 @@ const startLimit = 15 * time.Second
 type Tunnel struct {
 	// Dial is kube-apiserver's dialer for `cluster` traffic.
 	Dial utilnet.DialFunc
-	// UDSName is the path of the server's frontend socket.
-	UDSName string
+	// Frontend is where the server's frontend listens.
+	Frontend Frontend
 
 	backing backing
 }
@@ -36,9 +35,13 @@ type backing interface {
 	agentReady(index int) error
 }
 
-// Start brings up a server with so many agents and returns when all of them
-// call themselves ready. With no agent it returns when the server listens.
-func Start(t testing.TB, agents int) *Tunnel {
+// Start is StartOver a Unix socket.
+func Start(t testing.TB, agents int) *Tunnel { t.Helper(); return StartOver(t, UDS, agents) }
+
+// StartOver brings up a server with so many agents, to be dialed over the given
+// transport, and returns when all of them call themselves ready. With no agent
+// it returns when the server listens.
+func StartOver(t testing.TB, via Transport, agents int) *Tunnel {
 	t.Helper()
 	// Not t.TempDir: its long names do not fit into a socket address.
 	dir, err := os.MkdirTemp("", "adit-")
@@ -46,12 +49,12 @@ func Start(t testing.TB, agents int) *Tunnel {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	tunnel := &Tunnel{UDSName: filepath.Join(dir, "frontend.sock")}
-	tunnel.Dial = clusterDialer(t, dir, tunnel.UDSName)
+	tunnel := &Tunnel{Frontend: newFrontend(t, dir, via)}
+	tunnel.Dial = clusterDialer(t, dir, tunnel.Frontend)
 	if fault := os.Getenv("ADIT_DOUBLE"); fault != "" {
-		tunnel.backing = &Double{udsName: tunnel.UDSName, fault: fault}
+		tunnel.backing = &Double{udsName: tunnel.Frontend.UDSName, fault: fault}
 	} else {
-		tunnel.backing = newPrograms(t, dir, tunnel.UDSName)
+		tunnel.backing = newPrograms(t, dir, tunnel.Frontend)
 	}
 	tunnel.StartServer(t)
 	for index := range agents {
@@ -98,51 +101,51 @@ func (tunnel *Tunnel) WaitReady(t testing.TB, limit time.Duration) {
 
 // programs is the backing that starts adit.
 type programs struct {
-	dir, udsName string
+	dir      string
+	frontend Frontend
 
-	server                           *process
+	server                           *Process
 	agentPort, healthPort, adminPort int
-	agents                           map[int]*process
+	agents                           map[int]*Process
 	agentHealthPorts                 map[int]int
 }
 
-func newPrograms(t testing.TB, dir, udsName string) *programs {
+func newPrograms(t testing.TB, dir string, frontend Frontend) *programs {
 	return &programs{
-		dir: dir, udsName: udsName,
-		agentPort: freePort(t), healthPort: freePort(t), adminPort: freePort(t),
-		agents: map[int]*process{}, agentHealthPorts: map[int]int{},
+		dir: dir, frontend: frontend,
+		agentPort: FreePort(t), healthPort: FreePort(t), adminPort: FreePort(t),
+		agents: map[int]*Process{}, agentHealthPorts: map[int]int{},
 	}
 }
 
 func (p *programs) startServer(t testing.TB) {
 	t.Helper()
-	p.server = startProcess(t, p.dir, "server", suite.program, "server",
-		"--uds-name", p.udsName, "--server-port", "0", "--mode", "http-connect",
-		"--cluster-cert", cert("server.crt"), "--cluster-key", cert("server.key"),
-		"--cluster-ca-cert", cert("ca.crt"),
+	p.server = StartProcess(t, p.dir, "server", Program(), append([]string{"server",
+		"--cluster-cert", Cert("server.crt"), "--cluster-key", Cert("server.key"),
+		"--cluster-ca-cert", Cert("ca.crt"),
 		"--agent-bind-address", "127.0.0.1", "--agent-port", fmt.Sprint(p.agentPort),
 		"--health-bind-address", "127.0.0.1", "--health-port", fmt.Sprint(p.healthPort),
 		"--admin-bind-address", "127.0.0.1", "--admin-port", fmt.Sprint(p.adminPort),
-		"--server-id", "counterparts", "--io", suite.driver)
+		"--server-id", "counterparts", "--io", Driver()}, p.frontend.Flags()...)...)
 	server := p.server
 	MustWithin(t, startLimit, "the server's /healthz", func() error {
-		return server.get(p.healthPort, "/healthz")
+		return server.Get(p.healthPort, "/healthz")
 	})
 	// Liveness says nothing about the frontend, and readiness needs an agent.
 	MustWithin(t, startLimit, "the frontend's socket", func() error {
-		conn, err := net.Dial("unix", p.udsName)
+		conn, err := p.frontend.Connect()
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	})
-	server.ready(t)
+	server.Ready(t)
 }
 
 func (p *programs) stopServer(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	// A drain may take 25 s; a test that stops a server has nothing to drain.
-	if err := p.server.stop(signal, 10*time.Second); err != nil && signal != syscall.SIGKILL {
+	if err := p.server.Stop(signal, 10*time.Second); err != nil && signal != syscall.SIGKILL {
 		t.Fatalf("stopping the server by %v: %v", signal, err)
 	}
 }
@@ -150,32 +153,32 @@ func (p *programs) stopServer(t testing.TB, signal syscall.Signal) {
 func (p *programs) startAgent(t testing.TB, index int) {
 	t.Helper()
 	name := fmt.Sprintf("agent-%d", index)
-	healthPort := freePort(t)
-	agent := startProcess(t, p.dir, name, suite.program, "agent",
+	healthPort := FreePort(t)
+	agent := StartProcess(t, p.dir, name, Program(), "agent",
 		"--proxy-server-host", "127.0.0.1", "--proxy-server-port", fmt.Sprint(p.agentPort),
-		"--ca-cert", cert("ca.crt"), "--agent-cert", cert("agent.crt"), "--agent-key", cert("agent.key"),
+		"--ca-cert", Cert("ca.crt"), "--agent-cert", Cert("agent.crt"), "--agent-key", Cert("agent.key"),
 		"--agent-id", name,
 		"--health-server-host", "127.0.0.1", "--health-server-port", fmt.Sprint(healthPort),
-		"--admin-bind-address", "127.0.0.1", "--admin-server-port", fmt.Sprint(freePort(t)),
-		"--io", suite.driver)
+		"--admin-bind-address", "127.0.0.1", "--admin-server-port", fmt.Sprint(FreePort(t)),
+		"--io", Driver())
 	p.agents[index], p.agentHealthPorts[index] = agent, healthPort
 	MustWithin(t, startLimit, name+"'s /readyz", func() error { return p.agentReady(index) })
-	agent.ready(t)
+	agent.Ready(t)
 }
 
 func (p *programs) killAgent(t testing.TB, index int) {
 	t.Helper()
 	agent := p.agents[index]
-	if err := agent.stop(syscall.SIGKILL, 5*time.Second); agent.command.ProcessState == nil {
+	if err := agent.Stop(syscall.SIGKILL, 5*time.Second); agent.command.ProcessState == nil {
 		t.Fatalf("killing agent %d: %v", index, err)
 	}
 }
 
-func (p *programs) serverReady() error { return p.server.get(p.healthPort, "/readyz") }
+func (p *programs) serverReady() error { return p.server.Get(p.healthPort, "/readyz") }
 
 func (p *programs) agentReady(index int) error {
-	return p.agents[index].get(p.agentHealthPorts[index], "/readyz")
+	return p.agents[index].Get(p.agentHealthPorts[index], "/readyz")
 }
 
-// cert is the path of a file that `adit certs` made.
-func cert(file string) string { return filepath.Join(suite.certs, file) }
+// Cert is the path of a file that `adit certs` made.
+func Cert(file string) string { return filepath.Join(suite.certs, file) }

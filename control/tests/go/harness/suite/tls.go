@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"crypto/tls"
@@ -17,14 +17,15 @@ import (
 	"adit.test/counterparts/harness"
 )
 
-var loopback = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+// Loopback is every address that a test's server may have.
+var Loopback = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 
-// kubelet serves HTTPS as a kubelet does: with the given serving certificate,
+// Kubelet serves HTTPS as a kubelet does: with the given serving certificate,
 // and only for kube-apiserver's client certificate.
-func kubelet(t *testing.T, serving tls.Certificate, clients *harness.CA, http2 bool, handler http.Handler) (*httptest.Server, *countingListener) {
+func Kubelet(t *testing.T, serving tls.Certificate, clients *harness.CA, http2 bool, handler http.Handler) (*httptest.Server, *CountingListener) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
-	counting := &countingListener{Listener: server.Listener}
+	counting := &CountingListener{Listener: server.Listener}
 	server.Listener = counting
 	server.EnableHTTP2 = http2
 	server.TLS = &tls.Config{
@@ -39,16 +40,16 @@ func kubelet(t *testing.T, serving tls.Certificate, clients *harness.CA, http2 b
 	return server, counting
 }
 
-// apiserverTLS is what kube-apiserver uses towards kubelets.
-func apiserverTLS(t *testing.T, ca *harness.CA) *tls.Config {
+// ApiserverTLS is what kube-apiserver uses towards kubelets.
+func ApiserverTLS(t *testing.T, ca *harness.CA) *tls.Config {
 	t.Helper()
 	return &tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{ca.KubeletClient(t)}}
 }
 
 // The TLS session is kube-apiserver's and the kubelet's alone: each sees the
 // other's certificate, and a wrong one is refused whatever stands in between.
-func TestKubeletServingCertificate(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func KubeletServingCertificate(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	ca, stranger := harness.NewCA(t, "kubernetes"), harness.NewCA(t, "kubernetes")
 	hour := time.Now().Add(time.Hour)
 	elsewhere := []net.IP{net.IPv4(192, 0, 2, 7)}
@@ -59,21 +60,21 @@ func TestKubeletServingCertificate(t *testing.T) {
 		host    string
 		check   func(error) error
 	}{
-		{"right address", ca.KubeletServing(t, "node-1", loopback, hour), "127.0.0.1", nil},
-		{"right name", ca.KubeletServing(t, "localhost", loopback, hour), "localhost", nil},
-		{"other authority", stranger.KubeletServing(t, "node-1", loopback, hour), "127.0.0.1", refusal[x509.UnknownAuthorityError]},
+		{"right address", ca.KubeletServing(t, "node-1", Loopback, hour), "127.0.0.1", nil},
+		{"right name", ca.KubeletServing(t, "localhost", Loopback, hour), "localhost", nil},
+		{"other authority", stranger.KubeletServing(t, "node-1", Loopback, hour), "127.0.0.1", refusal[x509.UnknownAuthorityError]},
 		{"other address", ca.KubeletServing(t, "node-1", elsewhere, hour), "127.0.0.1", refusal[x509.HostnameError]},
 		{"other name", ca.KubeletServing(t, "node-2", elsewhere, hour), "localhost", refusal[x509.HostnameError]},
-		{"expired", ca.KubeletServing(t, "node-1", loopback, time.Now().Add(-time.Minute)), "127.0.0.1", refusal[x509.CertificateInvalidError]},
+		{"expired", ca.KubeletServing(t, "node-1", Loopback, time.Now().Add(-time.Minute)), "127.0.0.1", refusal[x509.CertificateInvalidError]},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			served := 0
-			server, _ := kubelet(t, c.serving, ca, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server, _ := Kubelet(t, c.serving, ca, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				served++
 				fmt.Fprint(w, r.TLS.PeerCertificates[0].Subject.CommonName)
 			}))
-			client := &http.Client{Transport: tunnel.Transport(t, apiserverTLS(t, ca)), Timeout: harness.RequestLimit}
+			client := &http.Client{Transport: tunnel.Transport(t, ApiserverTLS(t, ca)), Timeout: harness.RequestLimit}
 			_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 			response, err := client.Get("https://" + net.JoinHostPort(c.host, port) + "/pods")
 			if c.check != nil {
@@ -110,12 +111,12 @@ func refusal[Kind error](err error) error {
 // and the kubelet's reason reaches the caller. No request is sent: one that is
 // under way when the kubelet closes makes its kernel send a reset, which races
 // with the alert on any network.
-func TestKubeletRefusesStrangers(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func KubeletRefusesStrangers(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	// Of the same name: a client keeps back certificates of authorities that
 	// the server did not name.
 	ca, stranger := harness.NewCA(t, "kubernetes"), harness.NewCA(t, "kubernetes")
-	server, _ := kubelet(t, ca.KubeletServing(t, "node-1", loopback, time.Now().Add(time.Hour)), ca, false,
+	server, _ := Kubelet(t, ca.KubeletServing(t, "node-1", Loopback, time.Now().Add(time.Hour)), ca, false,
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a stranger's request was served") }))
 	for _, c := range []struct {
 		name         string
@@ -137,10 +138,10 @@ func TestKubeletRefusesStrangers(t *testing.T) {
 }
 
 // Many concurrent HTTP/2 streams, both directions, over one tunnel.
-func TestHTTP2(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func HTTP2(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	ca := harness.NewCA(t, "kubernetes")
-	server, listener := kubelet(t, ca.KubeletServing(t, "node-1", loopback, time.Now().Add(time.Hour)), ca, true,
+	server, listener := Kubelet(t, ca.KubeletServing(t, "node-1", Loopback, time.Now().Add(time.Hour)), ca, true,
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor != 2 {
 				http.Error(w, r.Proto, http.StatusHTTPVersionNotSupported)
@@ -148,7 +149,7 @@ func TestHTTP2(t *testing.T) {
 			}
 			harness.Payloads(w, r)
 		}))
-	transport := tunnel.Transport(t, apiserverTLS(t, ca))
+	transport := tunnel.Transport(t, ApiserverTLS(t, ca))
 	transport.ForceAttemptHTTP2 = true
 	client := &http.Client{Transport: transport, Timeout: harness.RequestLimit}
 	// The first request makes the connection that the others then share.
@@ -159,15 +160,15 @@ func TestHTTP2(t *testing.T) {
 	for stream := range uint64(40) {
 		streams.Go(func() error {
 			if stream%2 == 0 {
-				return harness.Fetch(client, server.URL, stream, mebibyte)
+				return harness.Fetch(client, server.URL, stream, harness.Mebibyte)
 			}
-			return harness.Store(client, server.URL, stream, mebibyte)
+			return harness.Store(client, server.URL, stream, harness.Mebibyte)
 		})
 	}
 	if err := streams.Wait(); err != nil {
 		t.Error(err)
 	}
-	if n := listener.accepted.Load(); n != 1 {
+	if n := listener.Accepted.Load(); n != 1 {
 		t.Errorf("HTTP/2 used %d connections", n)
 	}
 }

@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"io"
@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// countingListener counts what it accepts: how many tunnels a client used.
-type countingListener struct {
+// CountingListener counts what it accepts: how many tunnels a client used.
+type CountingListener struct {
 	net.Listener
-	accepted atomic.Int64
+	// Accepted is the count.
+	Accepted atomic.Int64
 }
 
 // Accept implements net.Listener.
-func (l *countingListener) Accept() (net.Conn, error) {
+func (l *CountingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err == nil {
-		l.accepted.Add(1)
+		l.Accepted.Add(1)
 	}
 	return conn, err
 }

@@ -1,10 +1,9 @@
-package counterparts
+package suite
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +13,8 @@ import (
 	"adit.test/counterparts/harness"
 )
 
-// exchange dials an echo target, has a payload returned, and closes.
-func exchange(tunnel *harness.Tunnel, limit time.Duration, address string, seed uint64, size int64) error {
+// Exchange dials an echo target, has a payload returned, and closes.
+func Exchange(tunnel *harness.Tunnel, limit time.Duration, address string, seed uint64, size int64) error {
 	conn, err := tunnel.DialWithin(limit, address)
 	if err != nil {
 		return err
@@ -31,8 +30,8 @@ func exchange(tunnel *harness.Tunnel, limit time.Duration, address string, seed 
 }
 
 // 500 dials at once; each connection gets its own bytes back.
-func TestManyDialsAtOnce(t *testing.T) {
-	tunnel := harness.Start(t, 2)
+func ManyDialsAtOnce(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 2)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	const dials = 500
 	start := make(chan struct{})
@@ -40,7 +39,7 @@ func TestManyDialsAtOnce(t *testing.T) {
 	for dial := range uint64(dials) {
 		group.Go(func() error {
 			<-start
-			return exchange(tunnel, 20*time.Second, echo.Address, dial, 4096)
+			return Exchange(tunnel, 20*time.Second, echo.Address, dial, 4096)
 		})
 	}
 	close(start)
@@ -54,8 +53,8 @@ func TestManyDialsAtOnce(t *testing.T) {
 
 // What the dialer of kube-apiserver reports is the status line: code and
 // reason must both be there.
-func TestDialErrors(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func DialErrors(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	refusing := harness.RefusingAddress(t)
 	cases := []struct {
 		name, address, code string
@@ -82,9 +81,9 @@ func TestDialErrors(t *testing.T) {
 }
 
 // SYNs that vanish: the agent gives a dial 5 s, and it holds up nobody else.
-func TestBlackHole(t *testing.T) {
+func BlackHole(t *testing.T, via harness.Transport) {
 	t.Parallel()
-	tunnel := harness.Start(t, 1)
+	tunnel := harness.StartOver(t, via, 1)
 	blackHole := harness.BlackHole(t)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	var dials errgroup.Group
@@ -103,7 +102,7 @@ func TestBlackHole(t *testing.T) {
 		})
 	}
 	for dial := range uint64(50) {
-		if err := exchange(tunnel, 2*time.Second, echo.Address, dial, 1000); err != nil {
+		if err := Exchange(tunnel, 2*time.Second, echo.Address, dial, 1000); err != nil {
 			t.Errorf("beside dials into a black hole: %v", err)
 			break
 		}
@@ -114,8 +113,8 @@ func TestBlackHole(t *testing.T) {
 }
 
 // Without an agent the answer is immediate and says so.
-func TestNoAgent(t *testing.T) {
-	tunnel := harness.Start(t, 0)
+func NoAgent(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 0)
 	if err := tunnel.ServerReady(); err == nil {
 		t.Error("the server calls itself ready without an agent")
 	}
@@ -134,12 +133,12 @@ func TestNoAgent(t *testing.T) {
 }
 
 // A client that goes away while its dial is pending leaves nothing stuck.
-func TestClientGivesUp(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func ClientGivesUp(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	blackHole := harness.BlackHole(t)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
 	for range 50 {
-		conn, err := net.Dial("unix", tunnel.UDSName)
+		conn, err := tunnel.Frontend.Connect()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +146,7 @@ func TestClientGivesUp(t *testing.T) {
 		conn.Close()
 	}
 	for dial := range uint64(50) {
-		if err := exchange(tunnel, 2*time.Second, echo.Address, dial, 1000); err != nil {
+		if err := Exchange(tunnel, 2*time.Second, echo.Address, dial, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}

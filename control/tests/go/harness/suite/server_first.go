@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"bufio"
@@ -16,10 +16,10 @@ import (
 
 // The egress dialer fails a dial when a single byte stands behind the 200. A
 // target that speaks first must therefore be held back, and lose nothing.
-func TestServerFirst(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func ServerFirst(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	smtp := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
-		fmt.Fprint(conn, greeting)
+		fmt.Fprint(conn, Greeting)
 		commands := bufio.NewReader(conn)
 		for {
 			command, err := commands.ReadString('\n')
@@ -37,7 +37,7 @@ func TestServerFirst(t *testing.T) {
 		defer conn.Close()
 		replies := bufio.NewReader(conn)
 		for _, step := range []struct{ say, expect string }{
-			{"", greeting}, {"EHLO apiserver\r\n", "250 EHLO apiserver\r\n"}, {"QUIT\r\n", "250 QUIT\r\n"},
+			{"", Greeting}, {"EHLO apiserver\r\n", "250 EHLO apiserver\r\n"}, {"QUIT\r\n", "250 QUIT\r\n"},
 		} {
 			if _, err := io.WriteString(conn, step.say); err != nil {
 				return err
@@ -68,13 +68,14 @@ func TestServerFirst(t *testing.T) {
 	})
 }
 
-var greeting = "220-adit.test ESMTP\r\n220 " + strings.Repeat("ready ", 20) + "\r\n"
+// Greeting is what a server that speaks first says.
+var Greeting = "220-adit.test ESMTP\r\n220 " + strings.Repeat("ready ", 20) + "\r\n"
 
 // A target that says its piece and closes, to a client that never writes: the
 // bytes and the end both arrive, from a few bytes to more than any buffer.
-func TestServerFirstAndOnly(t *testing.T) {
-	tunnel := harness.Start(t, 1)
-	for _, size := range []int64{0, 1, 26, 5000, 70_000, 3 * mebibyte} {
+func ServerFirstAndOnly(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
+	for _, size := range []int64{0, 1, 26, 5000, 70_000, 3 * harness.Mebibyte} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			daytime := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
 				_, _ = io.Copy(conn, harness.NewPayload(13, size))

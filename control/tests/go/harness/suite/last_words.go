@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"fmt"
@@ -16,14 +16,14 @@ import (
 // its kernel sends a reset right behind the answer. What was said before the
 // reset arrives, as it does without a tunnel; HTTP's early refusals and TLS's
 // alerts depend on it.
-func TestLastWords(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func LastWords(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	for _, c := range []struct {
 		name            string
 		request, answer int64
 	}{
 		{"short request", 5000, 200},
-		{"upload under way", 8 * mebibyte, 200},
+		{"upload under way", 8 * harness.Mebibyte, 200},
 		{"long answer", 5000, 50_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {

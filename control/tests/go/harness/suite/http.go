@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"fmt"
@@ -9,8 +9,6 @@ import (
 
 	"adit.test/counterparts/harness"
 )
-
-const mebibyte = 1 << 20
 
 // countingServer serves payloads and counts the connections it accepts.
 func countingServer(t *testing.T, address string) (base string, accepted func() int64) {
@@ -23,20 +21,20 @@ func countingServer(t *testing.T, address string) (base string, accepted func() 
 	if err != nil {
 		t.Fatal(err)
 	}
-	counting := &countingListener{Listener: listener}
+	counting := &CountingListener{Listener: listener}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(harness.Payloads))
 	server.Listener.Close()
 	server.Listener = counting
 	server.Start()
 	t.Cleanup(server.Close)
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return "http://" + net.JoinHostPort(host, port), counting.accepted.Load
+	return "http://" + net.JoinHostPort(host, port), counting.Accepted.Load
 }
 
 // Every form of address that kube-apiserver dials: IPv4, a name that the agent
 // has to resolve, IPv6 in brackets.
-func TestPlainHTTP(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func PlainHTTP(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	for _, host := range []string{"127.0.0.1", "localhost", "::1"} {
 		t.Run(host, func(t *testing.T) {
 			base, accepted := countingServer(t, net.JoinHostPort(host, "0"))
@@ -54,15 +52,15 @@ func TestPlainHTTP(t *testing.T) {
 }
 
 // Ten bodies of 2 MiB each way over one kept connection.
-func TestHTTPBodies(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func HTTPBodies(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	base, accepted := countingServer(t, "127.0.0.1:0")
 	client := &http.Client{Transport: tunnel.Transport(t, nil), Timeout: harness.RequestLimit}
 	for body := range uint64(10) {
-		if err := harness.Fetch(client, base, 2*body, 2*mebibyte); err != nil {
+		if err := harness.Fetch(client, base, 2*body, 2*harness.Mebibyte); err != nil {
 			t.Fatalf("body %d: %v", body, err)
 		}
-		if err := harness.Store(client, base, 2*body+1, 2*mebibyte); err != nil {
+		if err := harness.Store(client, base, 2*body+1, 2*harness.Mebibyte); err != nil {
 			t.Fatalf("body %d: %v", body, err)
 		}
 	}
@@ -73,11 +71,11 @@ func TestHTTPBodies(t *testing.T) {
 
 // A body that comes back while it is still being sent: both directions of one
 // connection busy at once.
-func TestHTTPFullDuplex(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func HTTPFullDuplex(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	base, _ := countingServer(t, "127.0.0.1:0")
 	client := &http.Client{Transport: tunnel.Transport(t, nil), Timeout: harness.RequestLimit}
-	const seed, size = 77, 8 * mebibyte
+	const seed, size = 77, 8 * harness.Mebibyte
 	response, err := client.Post(base+"/", "application/octet-stream", harness.NewPayload(seed, size))
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +91,8 @@ func TestHTTPFullDuplex(t *testing.T) {
 
 // A target that closes an idle connection closes it at the client too, so that
 // the next request takes a new one instead of failing.
-func TestTargetClosesKeptConnection(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func TargetClosesKeptConnection(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	server := httptest.NewServer(http.HandlerFunc(harness.Payloads))
 	defer server.Close()
 	client := &http.Client{Transport: tunnel.Transport(t, nil), Timeout: harness.RequestLimit}

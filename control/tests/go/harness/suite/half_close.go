@@ -1,4 +1,4 @@
-package counterparts
+package suite
 
 import (
 	"io"
@@ -10,12 +10,12 @@ import (
 
 // The client ends its direction first: the target sees EOF after every byte,
 // and its answer, begun only then, still arrives whole.
-func TestClientHalfClose(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func ClientHalfClose(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	for _, c := range []struct {
 		name          string
 		asked, answer int64
-	}{{"nothing", 0, 10}, {"small", 100, 100}, {"large", 4 * mebibyte, 4 * mebibyte}, {"no answer", 100, 0}} {
+	}{{"nothing", 0, 10}, {"small", 100, 100}, {"large", 4 * harness.Mebibyte, 4 * harness.Mebibyte}, {"no answer", 100, 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			received := make(chan error, 1)
 			target := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
@@ -49,26 +49,26 @@ func TestClientHalfClose(t *testing.T) {
 
 // The target ends its direction first: the client sees EOF, and what it sends
 // afterwards still arrives.
-func TestTargetHalfClose(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func TargetHalfClose(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	received := make(chan error, 1)
 	target := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
-		_, _ = io.Copy(conn, harness.NewPayload(3, mebibyte))
+		_, _ = io.Copy(conn, harness.NewPayload(3, harness.Mebibyte))
 		_ = conn.CloseWrite()
-		err := harness.CheckPayload(conn, 4, 2*mebibyte)
+		err := harness.CheckPayload(conn, 4, 2*harness.Mebibyte)
 		if err == nil {
 			err = harness.CheckEOF(conn)
 		}
 		received <- err
 	})
 	conn := tunnel.MustDial(t, target.Address)
-	if err := harness.CheckPayload(conn, 3, mebibyte); err != nil {
+	if err := harness.CheckPayload(conn, 3, harness.Mebibyte); err != nil {
 		t.Fatal(err)
 	}
 	if err := harness.CheckEOF(conn); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(conn, harness.NewPayload(4, 2*mebibyte)); err != nil {
+	if _, err := io.Copy(conn, harness.NewPayload(4, 2*harness.Mebibyte)); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.CloseWrite(); err != nil {
@@ -80,8 +80,8 @@ func TestTargetHalfClose(t *testing.T) {
 }
 
 // A client that closes for good ends the target's connection as well.
-func TestClientClose(t *testing.T) {
-	tunnel := harness.Start(t, 1)
+func ClientClose(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 1)
 	ended := make(chan struct{})
 	target := harness.Listen(t, "127.0.0.1", func(conn *net.TCPConn) {
 		_, _ = io.Copy(io.Discard, conn)

@@ -1,0 +1,17 @@
+// Package counterparts drives adit with the oldest dialer of kube-apiserver
+// that it promises to work with. The tests are those of the newest one
+// (harness/suite); this module only pins another k8s.io/apiserver.
+package counterparts
+
+import (
+	"os"
+	"testing"
+
+	"adit.test/counterparts/harness"
+	"adit.test/counterparts/harness/suite"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+// What every version of the dialer has to find, found by this one.
+func TestDialer(t *testing.T) { suite.Run(t) }

@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Transport is a way by which kube-apiserver reaches the server's frontend.
+type Transport string
+
+const (
+	// UDS is HTTPConnect over a Unix socket.
+	UDS Transport = "uds"
+	// TCP is HTTPConnect over TCP with certificates of both sides; the server
+	// has its Unix socket beside it.
+	TCP Transport = "tcp"
+)
+
+// Transports lists the transports that this run is about: all, or only the one
+// that the tests' double has.
+func Transports() []Transport {
+	if os.Getenv("ADIT_DOUBLE") != "" {
+		return []Transport{UDS}
+	}
+	return []Transport{UDS}
+}
+
+// OverEach runs a test once for each transport.
+func OverEach(t *testing.T, test func(*testing.T, Transport)) {
+	for _, via := range Transports() {
+		t.Run(string(via), func(t *testing.T) { test(t, via) })
+	}
+}
+
+// Frontend is where a server's frontend listens.
+type Frontend struct {
+	// UDSName is the path of the Unix socket.
+	UDSName string
+	// TCPPort is the port on 127.0.0.1, zero where there is none.
+	TCPPort int
+}
+
+// newFrontend chooses a place for a frontend of a server with this directory.
+func newFrontend(t testing.TB, dir string, via Transport) Frontend {
+	t.Helper()
+	frontend := Frontend{UDSName: filepath.Join(dir, "frontend.sock")}
+	if via == TCP {
+		frontend.TCPPort = FreePort(t)
+	}
+	return frontend
+}
+
+// Flags are the server's flags for this frontend.
+func (f Frontend) Flags() []string {
+	flags := []string{"--uds-name", f.UDSName, "--server-port", fmt.Sprint(f.TCPPort), "--mode", "http-connect"}
+	if f.TCPPort != 0 {
+		flags = append(flags, "--server-bind-address", "127.0.0.1",
+			"--server-cert", Cert("server.crt"), "--server-key", Cert("server.key"), "--server-ca-cert", Cert("ca.crt"))
+	}
+	return flags
+}
+
+// Selection is the connection of an EgressSelectorConfiguration that leads to
+// this frontend: by TCP where it listens there.
+func (f Frontend) Selection() string {
+	if f.TCPPort == 0 {
+		return fmt.Sprintf("uds:\n        udsName: %s", f.UDSName)
+	}
+	return fmt.Sprintf(`tcp:
+        url: https://127.0.0.1:%d
+        tlsConfig:
+          caBundle: %s
+          clientCert: %s
+          clientKey: %s`, f.TCPPort, Cert("ca.crt"), Cert("frontend.crt"), Cert("frontend.key"))
+}
+
+// Connect opens a connection to the frontend without any client in between.
+func (f Frontend) Connect() (Conn, error) {
+	if f.TCPPort == 0 {
+		conn, err := net.Dial("unix", f.UDSName)
+		if err != nil {
+			return nil, err
+		}
+		return conn.(*net.UnixConn), nil
+	}
+	certificate, err := tls.LoadX509KeyPair(Cert("frontend.crt"), Cert("frontend.key"))
+	if err != nil {
+		return nil, err
+	}
+	roots, err := certPool(Cert("ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	return tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", f.TCPPort),
+		&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}})
+}
+
+// Conn is a connection whose two directions end separately: what the egress
+// dialer returns over either transport.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
+}
