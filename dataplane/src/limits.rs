@@ -72,6 +72,9 @@ pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Unanswered data after which a connection is closed.
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest pause between a connection's probes while something is not acknowledged, so that it notices the end of an
+/// outage; a PTO if that is longer.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Stream bytes that may wait for stopped readers, for one connection.
 pub const CONNECTION_BUDGET_BYTES: usize = 1280 * 1024 * 1024;
 /// Stream bytes that may wait for stopped readers, for the whole process; less where the cgroup's memory is less.
@@ -178,6 +181,8 @@ const _: () = {
     // A keep-alive and three repetitions fit into the idle time.
     assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
     assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
+    // A connection is probed several times before it is given up.
+    assert!(PROBE_INTERVAL_MAX.as_millis() * 4 < UNANSWERED_TIME_MAX.as_millis());
     // A dial's header fits a message; so does a Hello, with 6 KiB left for a token.
     assert!(TARGET_BYTES_MAX + TRACEPARENT_BYTES_MAX + REALM_BYTES_MAX + 64 < MESSAGE_BYTES_MAX);
     assert!(IDENTIFIERS_BYTES_MAX + AGENT_ID_BYTES_MAX + PEER_TEXT_BYTES_MAX + 6 * 1024 < MESSAGE_BYTES_MAX);

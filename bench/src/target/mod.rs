@@ -105,8 +105,23 @@ impl Target {
         Self::start_with(addr, true).await
     }
 
+    /// Like [`Target::start`], on a listener that somebody else made, e.g. in another network namespace.
+    ///
+    /// # Errors
+    /// What the system says of its registration.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub fn serve(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Self::serve_with(TcpListener::from_std(listener)?, false)
+    }
+
     async fn start_with(addr: SocketAddr, greets: bool) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
+        Self::serve_with(TcpListener::bind(addr).await?, greets)
+    }
+
+    fn serve_with(listener: TcpListener, greets: bool) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         let counts = Arc::<Counts>::default();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&counts), greets)).abort_handle();

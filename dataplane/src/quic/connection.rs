@@ -37,6 +37,8 @@ pub(super) struct Conn {
     pub(super) deadline: Option<Instant>,
     /// The address it is registered under.
     pub(super) remote: SocketAddr,
+    /// When the peer was last found to have moved to another address.
+    pub(super) moved_at: Option<Instant>,
     /// Streams that the peer may have open at once.
     pub(super) streams_granted: u32,
 }

@@ -9,7 +9,7 @@ use quinn_proto::{Dir, Event, StreamEvent, VarInt};
 use super::Quic;
 use super::connection::{Conn, Phase};
 use super::event::{ConnId, QuicEvent};
-use super::liveness::{Traffic, Verdict};
+use super::liveness::{Verdict, pto};
 use super::lost::{LostReason, reset_code};
 use crate::limits;
 use crate::wire::CloseCode;
@@ -35,8 +35,16 @@ impl Quic {
                 self.half_open -= usize::from(conn.is_half_open());
                 conn.phase = Phase::Open;
             }
-            if conn.liveness.on_traffic(now, &conn.inner.stats()) == Traffic::Recovered {
+            if conn.inner.remote_address() != conn.remote {
+                conn.moved_at = Some(now);
+            }
+            let traffic = conn.liveness.on_traffic(now, conn.inner.rtt(), &conn.inner.stats());
+            if traffic.recovered {
                 self.events.push_back(QuicEvent::Recovered { conn: id });
+            }
+            if traffic.late {
+                probe(now, conn);
+                self.queues.mark(conn);
             }
         }
         if drained {
@@ -116,6 +124,7 @@ impl Quic {
                 Phase::Open => match conn.liveness.check(now, conn.inner.rtt()) {
                     Verdict::Unchanged => {}
                     Verdict::Suspect => self.events.push_back(QuicEvent::Suspect { conn: id }),
+                    Verdict::Probe => probe(now, conn),
                     Verdict::Dead => {
                         let reason = LostReason::unanswered();
                         let text = reason.text.clone();
@@ -224,6 +233,21 @@ impl Quic {
             conn.inner.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(grant));
         }
         self.queues.mark(conn);
+    }
+}
+
+/// Makes quinn-proto send a probe now, if anything is in flight, past a congestion window that is full. It has no method
+/// for that; but its timers believe the time that they are told. First those that are due within a probe timeout, losses
+/// among them; what is left then is the probe's and, at worst, a keep-alive's, and none of these looks at the time.
+/// While a new path may still be validated nothing is done: that timer would give the path up.
+fn probe(now: Instant, conn: &mut Conn) {
+    if conn.moved_at.is_some_and(|at| now < at + limits::UNANSWERED_TIME_MAX) {
+        return;
+    }
+    let (soon, last) = (now + pto(conn.inner.rtt()), conn.liveness.probe_horizon(now));
+    if soon < last {
+        conn.inner.handle_timeout(soon);
+        conn.inner.handle_timeout(last);
     }
 }
 

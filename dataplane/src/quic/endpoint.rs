@@ -191,6 +191,7 @@ impl Quic {
         let conn = self.table.insert(Conn {
             id,
             remote: inner.remote_address(),
+            moved_at: None,
             side,
             inner,
             phase: Phase::Handshaking { deadline: now + limits::HANDSHAKE_TIME_MAX },

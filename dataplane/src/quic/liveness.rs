@@ -4,6 +4,14 @@
 //! max(1 s, 3 PTO), or when the network reports the peer unreachable while something waits. Anything received clears
 //! it. After [`limits::UNANSWERED_TIME_MAX`] it is dead.
 //!
+//! While something waits for an acknowledgement the connection is probed at least every
+//! [`limits::PROBE_INTERVAL_MAX`], and at once when something is heard late. A sender by the book doubles the pause between
+//! its probes (RFC 9002 section 6.2.1): after an outage of three seconds it would be silent for another three, and be
+//! given up although the network is well again. And quinn-proto lets a full congestion window hold back even
+//! acknowledgements, unless a probe takes them along: without one the peer would not learn that it was heard. The book
+//! protects a congested network; this deviates from it by a few packets each second, for the few seconds until an answer
+//! or the end.
+//!
 //! quinn-proto does not show which packets are in flight. It counts frames, and that is enough: a rise of the
 //! ack-eliciting frames sent is a question, a rise of the frames received an answer from the authentic peer (frames
 //! are counted after decryption). An acknowledgement ends the waiting even when it acknowledges only a part; if the
@@ -25,17 +33,19 @@ pub(super) enum Verdict {
     Unchanged,
     /// It has just become suspect.
     Suspect,
+    /// It waits and has not asked for a while: it is to ask again.
+    Probe,
     /// It has not answered for too long.
     Dead,
 }
 
 /// What the traffic says of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Traffic {
-    /// Nothing new.
-    Unchanged,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traffic {
     /// It was suspect and is not any more.
-    Recovered,
+    pub(super) recovered: bool,
+    /// Something was heard after a long wait: it is to be asked at once.
+    pub(super) late: bool,
 }
 
 /// See the module.
@@ -43,6 +53,10 @@ pub(super) enum Traffic {
 pub(super) struct Liveness {
     /// Since when something sent waits and nothing was received.
     waiting_since: Option<Instant>,
+    /// When a question was last sent, or was to be sent.
+    asked_at: Option<Instant>,
+    /// When anything was last received.
+    heard_at: Option<Instant>,
     suspect: bool,
     questions: u64,
     frames_received: u64,
@@ -55,20 +69,26 @@ impl Liveness {
     }
 
     /// Takes in what the connection counted since the last call.
-    pub(super) fn on_traffic(&mut self, now: Instant, stats: &ConnectionStats) -> Traffic {
+    pub(super) fn on_traffic(&mut self, now: Instant, rtt: Duration, stats: &ConnectionStats) -> Traffic {
         let questions = ack_eliciting(&stats.frame_tx);
         let frames_received = received(&stats.frame_rx);
         let acks_received = stats.frame_rx.acks;
-        let mut traffic = Traffic::Unchanged;
+        let mut traffic = Traffic::default();
         if frames_received != self.frames_received {
             let acked = acks_received != self.acks_received;
-            self.waiting_since = self.waiting_since.filter(|_| !acked).map(|_| now);
-            if std::mem::take(&mut self.suspect) {
-                traffic = Traffic::Recovered;
+            self.heard_at = Some(now);
+            traffic.late = self
+                .waiting_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= late_after(rtt));
+            if traffic.late {
+                self.asked_at = Some(now);
             }
+            self.waiting_since = self.waiting_since.filter(|_| !acked).map(|_| now);
+            traffic.recovered = std::mem::take(&mut self.suspect);
         }
-        if questions != self.questions && self.waiting_since.is_none() {
-            self.waiting_since = Some(now);
+        if questions != self.questions {
+            self.asked_at = Some(now);
+            self.waiting_since = self.waiting_since.or(Some(now));
         }
         self.questions = questions;
         self.frames_received = frames_received;
@@ -88,8 +108,15 @@ impl Liveness {
 
     /// When [`Self::check`] has something to say, unless something is received before.
     pub(super) fn deadline(&self, rtt: Duration) -> Option<Instant> {
+        let since = self.waiting_since?;
         let after = if self.suspect { dead_after(rtt) } else { suspect_after(rtt) };
-        Some(self.waiting_since? + after)
+        Some((self.asked_at.unwrap_or(since) + probe_after(rtt)).min(since + after))
+    }
+
+    /// A time by which every probe of quinn-proto's would be due, and before which its idle timer is not.
+    pub(super) fn probe_horizon(&self, now: Instant) -> Instant {
+        let idle = self.heard_at.map_or(now, |at| at + limits::IDLE_TIME_MAX);
+        (idle - Duration::from_millis(1)).max(now)
     }
 
     /// What `now` means for the connection.
@@ -103,6 +130,10 @@ impl Liveness {
             self.suspect = true;
             return Verdict::Suspect;
         }
+        if now >= self.asked_at.unwrap_or(since) + probe_after(rtt) {
+            self.asked_at = Some(now);
+            return Verdict::Probe;
+        }
         Verdict::Unchanged
     }
 }
@@ -110,8 +141,21 @@ impl Liveness {
 /// Three probe timeouts (RFC 9002 section 6.2.1), at least a second. quinn-proto keeps the variation of the round-trip
 /// time to itself; half the round trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it.
 fn suspect_after(rtt: Duration) -> Duration {
-    let pto = rtt + 4 * (rtt / 2) + ACK_DELAY_MAX;
-    limits::SUSPECT_AFTER_MIN.max(3 * pto)
+    limits::SUSPECT_AFTER_MIN.max(3 * pto(rtt))
+}
+
+fn probe_after(rtt: Duration) -> Duration {
+    limits::PROBE_INTERVAL_MAX.max(pto(rtt))
+}
+
+/// From when on an answer is no ordinary one.
+fn late_after(rtt: Duration) -> Duration {
+    (limits::PROBE_INTERVAL_MAX / 2).max(pto(rtt))
+}
+
+/// The probe timeout of a steady path.
+pub(super) fn pto(rtt: Duration) -> Duration {
+    rtt + 4 * (rtt / 2) + ACK_DELAY_MAX
 }
 
 /// On a path so slow that three probe timeouts take longer, the probes get their time.
@@ -202,48 +246,73 @@ mod tests {
     fn a_second_without_an_answer_is_suspect_and_five_are_dead() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
         assert_eq!(liveness.deadline(RTT), None);
-        liveness.on_traffic(t, &stats(1, 0, 0));
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
         assert_eq!(liveness.deadline(RTT), Some(t + limits::SUSPECT_AFTER_MIN));
         assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN - MS, RTT), Verdict::Unchanged);
         assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
+        liveness.on_traffic(t + limits::UNANSWERED_TIME_MAX - MS, RTT, &stats(2, 0, 0));
         assert_eq!(liveness.deadline(RTT), Some(t + limits::UNANSWERED_TIME_MAX));
         assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX - MS, RTT), Verdict::Unchanged);
         assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX, RTT), Verdict::Dead);
     }
 
     #[test]
+    fn who_waits_and_does_not_ask_is_told_to_every_second() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
+        // What it hears is no acknowledgement: it is not suspect, and asks on.
+        assert!(!liveness.on_traffic(t + 400 * MS, RTT, &stats(1, 1, 0)).late);
+        assert_eq!(liveness.deadline(RTT), Some(t + limits::PROBE_INTERVAL_MAX));
+        assert_eq!(liveness.check(t + limits::PROBE_INTERVAL_MAX, RTT), Verdict::Probe);
+        assert_eq!(liveness.check(t + 1400 * MS, RTT), Verdict::Suspect);
+        assert_eq!(liveness.deadline(RTT), Some(t + 2 * limits::PROBE_INTERVAL_MAX));
+        // One that asked by itself has time again.
+        liveness.on_traffic(t + 1950 * MS, RTT, &stats(2, 1, 0));
+        assert_eq!(liveness.check(t + 2 * limits::PROBE_INTERVAL_MAX, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.check(t + 2950 * MS, RTT), Verdict::Probe);
+        // An acknowledgement is the answer.
+        liveness.on_traffic(t + 2960 * MS, RTT, &stats(2, 1, 1));
+        assert_eq!(liveness.deadline(RTT), None);
+    }
+
+    #[test]
     fn more_questions_do_not_restart_the_wait() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
-        liveness.on_traffic(t, &stats(1, 0, 0));
-        liveness.on_traffic(t + 900 * MS, &stats(2, 0, 0));
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
+        liveness.on_traffic(t + 900 * MS, RTT, &stats(2, 0, 0));
         assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
     }
 
     #[test]
     fn an_acknowledgement_ends_the_wait_and_anything_else_restarts_it() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
-        liveness.on_traffic(t, &stats(1, 0, 0));
-        liveness.on_traffic(t + 500 * MS, &stats(1, 1, 0));
-        assert_eq!(liveness.deadline(RTT), Some(t + 500 * MS + limits::SUSPECT_AFTER_MIN));
-        liveness.on_traffic(t + 600 * MS, &stats(1, 1, 1));
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
+        liveness.on_traffic(t + 500 * MS, RTT, &stats(2, 1, 0));
+        let suspect_at = t + 500 * MS + limits::SUSPECT_AFTER_MIN;
+        assert_eq!(liveness.deadline(RTT), Some(suspect_at));
+        assert_eq!(liveness.check(suspect_at - MS, RTT), Verdict::Unchanged);
+        liveness.on_traffic(suspect_at - MS, RTT, &stats(2, 1, 1));
         assert_eq!(liveness.deadline(RTT), None);
     }
 
     #[test]
     fn anything_received_recovers() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
-        liveness.on_traffic(t, &stats(1, 0, 0));
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
         assert_eq!(liveness.check(t + 2 * limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
-        assert_eq!(liveness.on_traffic(t + 3000 * MS, &stats(1, 1, 0)), Traffic::Recovered);
+        assert_eq!(
+            liveness.on_traffic(t + 3000 * MS, RTT, &stats(1, 1, 0)),
+            Traffic { recovered: true, late: true }
+        );
         assert!(!liveness.is_suspect());
-        assert_eq!(liveness.on_traffic(t + 3001 * MS, &stats(1, 2, 0)), Traffic::Unchanged);
+        assert_eq!(liveness.on_traffic(t + 3001 * MS, RTT, &stats(1, 2, 0)), Traffic::default());
     }
 
     #[test]
     fn a_hint_counts_only_while_something_waits() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
         assert_eq!(liveness.on_unreachable(), Verdict::Unchanged);
-        liveness.on_traffic(t, &stats(1, 0, 0));
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
         assert_eq!(liveness.on_unreachable(), Verdict::Suspect);
         assert_eq!(liveness.on_unreachable(), Verdict::Unchanged);
     }
@@ -254,7 +323,7 @@ mod tests {
         let mut sent = ConnectionStats::default();
         sent.frame_tx.acks = 7;
         sent.frame_tx.connection_close = 1;
-        liveness.on_traffic(t, &sent);
+        liveness.on_traffic(t, RTT, &sent);
         assert_eq!(liveness.deadline(RTT), None);
     }
 

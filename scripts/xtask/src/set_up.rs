@@ -19,6 +19,18 @@ struct Needed {
 const NEEDED: &[Needed] = &[
     Needed { program: "cc", packages: &["gcc", "libc6-dev"], what_for: "compiling the cryptography library" },
     Needed { program: "curl", packages: &["curl", "ca-certificates"], what_for: "trying tunnels out" },
+    Needed { program: "ip", packages: &["iproute2"], what_for: "tests in network namespaces" },
+    Needed {
+        program: "nft",
+        packages: &["nftables"],
+        what_for: "their loss, silence and address translation",
+    },
+    Needed {
+        program: "conntrack",
+        packages: &["conntrack"],
+        what_for: "their forgetful address translation",
+    },
+    Needed { program: "ethtool", packages: &["ethtool"], what_for: "their devices without offloads" },
     Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
 ];
 

@@ -9,8 +9,12 @@ use super::soon;
 
 /// `GET path`: status and body.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    get_over(soon("a connection", TcpStream::connect(address)).await.expect("it listens"), path).await
+}
+
+/// The same, over a connection that somebody else made.
+pub(crate) async fn get_over(mut stream: TcpStream, path: &str) -> (u16, String) {
     soon("an HTTP answer", async {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
@@ -29,8 +33,12 @@ pub(crate) struct Metrics(Vec<(String, f64)>);
 impl Metrics {
     /// Scrapes.
     pub(crate) async fn scrape(address: SocketAddr) -> Self {
-        let (status, body) = get(address, "/metrics").await;
-        assert_eq!(status, 200, "{body}");
+        Self::parse(&get(address, "/metrics").await)
+    }
+
+    /// Reads an answer to `/metrics`.
+    pub(crate) fn parse((status, body): &(u16, String)) -> Self {
+        assert_eq!(*status, 200, "{body}");
         let samples = body.lines().filter(|line| !line.starts_with('#')).map(|line| {
             let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
             (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("no value: {line:?}")))

@@ -24,12 +24,26 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `adit` with these arguments; standard output and error are read line by line.
     pub(crate) fn start(args: &[String]) -> Self {
-        Self::start_in(args, &std::env::temp_dir())
+        Self::start_under(&[], args)
     }
 
-    /// The same, with a temporary directory of its own choice.
+    /// The same, by a program that changes what a process is given (its limits, its network) and then becomes `adit`.
+    pub(crate) fn start_under(prefix: &[String], args: &[String]) -> Self {
+        match prefix.split_first() {
+            Some((program, first)) => {
+                Self::spawn(Command::new(program).args(first).arg(ADIT), args, &std::env::temp_dir())
+            }
+            None => Self::start_in(args, &std::env::temp_dir()),
+        }
+    }
+
+    /// With a temporary directory of its own choice.
     pub(crate) fn start_in(args: &[String], temporary: &Path) -> Self {
-        let mut child = Command::new(ADIT)
+        Self::spawn(&mut Command::new(ADIT), args, temporary)
+    }
+
+    fn spawn(command: &mut Command, args: &[String], temporary: &Path) -> Self {
+        let mut child = command
             .args(args)
             .env("TMPDIR", temporary)
             .env_remove("PROXY_SERVER_ID")

@@ -121,8 +121,16 @@ impl Tunnel {
 
 /// A directory with a set of `adit certs`.
 pub(crate) async fn certificates() -> TempDir {
+    certificates_for(&[]).await
+}
+
+/// The same, for a server that has further names or addresses.
+pub(crate) async fn certificates_for(hosts: &[&str]) -> TempDir {
     let dir = tempfile::Builder::new().prefix("adit-test-").tempdir().expect("a temporary directory");
-    let (status, _, stderr) = run(&["certs", "--out", &dir.path().display().to_string()]).await;
+    let out = dir.path().display().to_string();
+    let mut args = vec!["certs", "--out", &out];
+    args.extend(hosts.iter().flat_map(|host| ["--host", host]));
+    let (status, _, stderr) = run(&args).await;
     assert!(status.success(), "{stderr}");
     dir
 }

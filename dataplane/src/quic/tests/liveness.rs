@@ -80,6 +80,42 @@ fn a_short_outage_goes_unnoticed_and_a_longer_one_recovers() {
     world.assert_nothing_is_left();
 }
 
+/// Cuts a connection off, both ways or one, that has as much on its way each way as the congestion windows let out.
+fn survives(outage: Duration, cut: impl Fn(&mut World)) {
+    let (mut world, agent, server, stream) = quiet();
+    let bytes = u64::from(limits::STREAM_WINDOW_BYTES);
+    let node = &mut world.nodes[SERVER];
+    node.pump.write(&mut node.quic, (server, stream), 0, bytes, true);
+    world.run_for(20 * MS);
+    let node = &mut world.nodes[AGENT];
+    node.pump.write(&mut node.quic, (agent, stream), 0, bytes, true);
+    world.run_for(5 * MS);
+    cut(&mut world);
+    world.run_for(outage);
+    heal(&mut world);
+    world.run_for(limits::PROBE_INTERVAL_MAX + 200 * MS);
+    for (node, conn) in [(SERVER, server), (AGENT, agent)] {
+        assert_eq!(world.lost(node, conn), None, "after {outage:?}");
+        assert!(!world.quic(node).is_suspect(conn), "node {node} after {outage:?}");
+    }
+    world.run_for(10 * SECOND);
+    assert_eq!(world.nodes[AGENT].pump.incoming[&(agent, stream)].bytes, bytes);
+    assert_eq!(world.nodes[SERVER].pump.incoming[&(server, stream)].bytes, bytes);
+    world.assert_nothing_is_left();
+}
+
+/// However the pauses between quinn-proto's own probes fall: what ends a good second before the connection would be
+/// given up is survived.
+#[test]
+fn an_outage_that_ends_before_the_connection_would_be_given_up_is_survived() {
+    let longest = limits::UNANSWERED_TIME_MAX - limits::PROBE_INTERVAL_MAX - 100 * MS;
+    for outage in (1..).map(|step| step * 130 * MS).take_while(|outage| *outage < longest) {
+        survives(outage, cut);
+        survives(outage, |world| world.link.passes = |from, _, _| from == super::world::addr(2));
+        survives(outage, |world| world.link.passes = |from, _, _| from == super::world::addr(1));
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_read_is_not_suspect() {
     let (mut world, _, server, stream) = quiet();

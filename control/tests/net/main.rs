@@ -1,0 +1,76 @@
+//! Bad days: the real program in network namespaces that translate, lose, swallow and shrink what it sends.
+//!
+//! Every test has its own namespaces, runs on each driver, and keeps streams alive whose payload is checked by
+//! position. They need root, `ip`, `nft` and `ethtool`; where one is missing every test is ignored with one line that
+//! says which, except that in CI as root it fails.
+
+mod killed;
+mod nat;
+mod silence;
+mod support;
+/// What tests with processes share; not everything of it is wanted here.
+#[allow(dead_code, reason = "shared with the tests on loopback, which use all of it")]
+#[path = "../direct/support/mod.rs"]
+mod tunnels;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use support::needs;
+use support::world::Case;
+
+/// Tests at once, unless somebody says otherwise: most of the time they wait.
+const AT_ONCE: usize = 6;
+
+type Run = fn(Case) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Names and functions of tests, `module::function`.
+macro_rules! stories {
+    ($($module:ident::$function:ident,)*) => {
+        &[$((concat!(stringify!($module), "::", stringify!($function)), |case| Box::pin($module::$function(case)))),*]
+    };
+}
+
+const STORIES: &[(&str, Run)] = stories![
+    killed::no_dial_fails_while_one_of_two_agents_is_killed,
+    killed::idle_agents_believe_a_restarted_servers_reset,
+    killed::busy_agents_are_back_soon_after_a_restart_of_the_server,
+    killed::an_agent_outlives_its_server,
+    silence::streams_survive_a_short_silence,
+    silence::a_long_silence_resets_streams_and_the_agent_comes_back,
+    silence::a_long_silence_towards_the_agent_resets_and_heals,
+    silence::a_long_silence_from_the_agent_resets_and_heals,
+    silence::streams_go_on_under_loss_each_way,
+    nat::streams_survive_a_rebinding,
+    nat::uploads_survive_a_rebinding,
+    nat::streams_survive_a_changed_node_address,
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let mut trials = Vec::new();
+    for &(name, run) in STORIES {
+        for (io, shards) in [("uring", 1), ("epoll", 1), ("uring", 2), ("epoll", 2)] {
+            let case = Case { io, shards };
+            let name =
+                format!("{name}_on_{io}_with_{}", if shards == 1 { "one_shard" } else { "two_shards" });
+            trials.push(Trial::ignorable_test(name, move || told(run, case)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs one story, if this machine can.
+fn told(run: Run, case: Case) -> Result<Completion, Failed> {
+    match needs::met() {
+        Err(reason) if needs::must_be_met() => return Err(reason.into()),
+        Err(reason) => return Ok(Completion::ignored_with(reason)),
+        Ok(()) => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(case));
+    Ok(Completion::Completed)
+}

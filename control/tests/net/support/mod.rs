@@ -1,0 +1,6 @@
+//! What the namespace tests are made of.
+
+pub(crate) mod flows;
+pub(crate) mod needs;
+pub(crate) mod netns;
+pub(crate) mod world;
