@@ -23,6 +23,7 @@ mod connect;
 mod cpus;
 mod demo;
 mod forward;
+mod frontends;
 mod lifeline;
 mod logging;
 mod memory;
@@ -33,6 +34,7 @@ mod server;
 mod shards;
 mod shutdown;
 mod supervise;
+mod tcp;
 mod udp;
 mod unix;
 

@@ -147,12 +147,24 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
     (
         "adit_frontends_refused_total",
         Kind::Counter,
-        "Frontend connections closed at once: full, or draining.",
+        "Frontend connections closed at once: full, draining, or too many handshakes.",
         |r| r.stats.frontends_refused,
     ),
     ("adit_accept_errors_total", Kind::Counter, "Accepts that failed (EMFILE and the like).", |r| {
         r.stats.accept_errors
     }),
+    (
+        "adit_frontend_handshakes_failed_total",
+        Kind::Counter,
+        "Frontends over TCP that did not complete their TLS handshake.",
+        |r| r.stats.frontend_handshakes_failed,
+    ),
+    (
+        "adit_frontend_sessions_broken_total",
+        Kind::Counter,
+        "TLS sessions of frontends that broke after their handshake.",
+        |r| r.stats.frontend_sessions_broken,
+    ),
     ("adit_heads_refused_total", Kind::Counter, "Request heads refused with a 4xx.", |r| {
         r.stats.heads_refused
     }),

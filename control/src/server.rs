@@ -9,21 +9,22 @@ use adit_dataplane::config::{Role, ServerRole};
 use adit_dataplane::port::{Command, ConnectionKey, DialOutcome, Event, ListenerKind, ShardId, Verdict};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
 use adit_dataplane::route::Strategy;
+use adit_dataplane::stream::tls::ClientName;
 use adit_dataplane::wire::{Hello, Welcome};
 use adit_io::net::OwnedSocket;
 
-use crate::admin::Readiness;
+use crate::admin::{Readiness, http};
 use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
-use crate::config::ServerConfig;
 use crate::config::cli::driver_word;
+use crate::config::{ServerConfig, TcpFrontends};
 use crate::logging::Restraint;
 use crate::metrics::{Dials, outcome_word};
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
 use crate::supervise::{Figures, Part, Post, Supervisor, listening};
 use crate::unix::{self, SocketFile};
-use crate::{random, udp};
+use crate::{frontends, random, tcp, udp};
 
 /// Runs until a signal.
 ///
@@ -48,7 +49,9 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
         handshakes_failed: 0,
         rejections: Restraint::new(10),
         failures: Restraint::new(100),
+        broken_frontends: Restraint::new(10),
         file: None,
+        serves_tcp: false,
     };
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
@@ -59,17 +62,39 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
         supervisor.start_shard(plan).await?;
     }
     supervisor.connect_shards();
-    let (listener, file) = unix::listen(&config.uds_path, config.delete_existing_uds_file)?;
-    part.file = Some(file);
-    supervisor.post(Post::To(
-        ShardId(0),
-        Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::HttpConnectUnix },
-    ));
-    tracing::info!(what = "frontends", path = %config.uds_path.display(), "listening");
+    open_frontends(&config, &mut supervisor, &mut part).await?;
     let result =
         supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await;
     part.drain();
     result
+}
+
+/// Opens what frontends connect to, and hands it to the shards.
+async fn open_frontends(
+    config: &ServerConfig,
+    supervisor: &mut Supervisor,
+    part: &mut ServerPart,
+) -> Result<(), String> {
+    let ServerConfig { frontends, common, .. } = config;
+    if let Some(TcpFrontends { bind, tls }) = &frontends.tcp {
+        let (sockets, address) = tcp::bind_frontends(bind, common.shards).await?;
+        for (shard, socket) in (0..).map(ShardId).zip(sockets) {
+            supervisor.post(Post::To(shard, Command::FrontendTls(Arc::clone(tls))));
+            supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::HttpConnectTls }));
+        }
+        listening("frontends over TCP", address);
+        part.serves_tcp = true;
+    }
+    if let Some(path) = &frontends.uds_path {
+        let (listener, file) = unix::listen(path, frontends.delete_existing_uds_file)?;
+        part.file = Some(file);
+        supervisor.post(Post::To(
+            ShardId(0),
+            Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::HttpConnectUnix },
+        ));
+        tracing::info!(what = "frontends", path = %path.display(), "listening");
+    }
+    Ok(())
 }
 
 /// Every shard's parts, one for each socket.
@@ -131,7 +156,8 @@ fn log_configuration(config: &ServerConfig) {
         version = env!("CARGO_PKG_VERSION"),
         server_id = config.server_id,
         server_count = config.server_count,
-        uds_name = %config.uds_path.display(),
+        uds_name = config.frontends.uds_path.as_ref().map(|path| path.display().to_string()),
+        frontends_over_tcp = config.frontends.tcp.as_ref().map(|tcp| tcp.bind.to_string()),
         agent = %config.agent,
         health = %config.health,
         admin = %config.admin,
@@ -162,8 +188,12 @@ struct ServerPart {
     rejections: Restraint,
     /// Dials that failed.
     failures: Restraint,
+    /// Frontends over TCP whose TLS failed.
+    broken_frontends: Restraint,
     /// The frontend's socket file, while it is there.
     file: Option<SocketFile>,
+    /// Whether frontends are accepted over TCP.
+    serves_tcp: bool,
 }
 
 impl Part for ServerPart {
@@ -179,9 +209,12 @@ impl Part for ServerPart {
             }
             Event::AgentGone { connection, reason } => self.gone(connection, &reason, posts),
             Event::AgentRejected { remote, reason } => self.rejected(remote, &reason),
-            Event::DialFinished { outcome, duration, target, error, .. } => {
+            Event::FrontendFailed { remote, client, reason } => {
+                self.frontend_failed(remote, client.as_deref(), &reason);
+            }
+            Event::DialFinished { outcome, duration, target, frontend, error, .. } => {
                 self.dials.record(outcome, duration);
-                self.log_dial(outcome, duration, &target, &error);
+                self.log_dial(outcome, duration, &target, frontend.as_deref(), &error);
             }
             other => tracing::warn!(event = ?other, "a server's shard says what only an agent's says"),
         }
@@ -189,7 +222,8 @@ impl Part for ServerPart {
 
     fn readiness(&self) -> Readiness {
         let agents = agents_missing(&self.registry, &self.strategies).map_or(Ok(()), Err);
-        let listening = if self.file.is_some() { Ok(()) } else { Err("not listening".to_owned()) };
+        let listens = self.file.is_some() || self.serves_tcp;
+        let listening = if listens { Ok(()) } else { Err("not listening".to_owned()) };
         Readiness {
             checks: vec![("ping", Ok(())), ("listening", listening), ("agents", agents)],
             status_not_ready: 500,
@@ -208,6 +242,7 @@ impl Part for ServerPart {
     }
 
     fn drain(&mut self) {
+        self.serves_tcp = false;
         if let Some(file) = self.file.take() {
             file.remove();
         }
@@ -263,13 +298,36 @@ impl ServerPart {
         verdict
     }
 
-    fn log_dial(&mut self, outcome: DialOutcome, duration: Duration, target: &str, error: &str) {
+    fn log_dial(
+        &mut self,
+        outcome: DialOutcome,
+        duration: Duration,
+        target: &str,
+        frontend: Option<&ClientName>,
+        error: &str,
+    ) {
+        let frontend = frontend.map(ClientName::to_string);
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let word = outcome_word(outcome);
         if matches!(outcome, DialOutcome::Established | DialOutcome::FrontendClose) {
-            tracing::debug!(target, outcome = word, ms, "dial");
+            tracing::debug!(target, frontend, outcome = word, ms, "dial");
         } else if let Some(untold) = self.failures.admit(Instant::now()) {
-            tracing::info!(target, outcome = word, ms, error, untold, "dial failed");
+            tracing::info!(target, frontend, outcome = word, ms, error, untold, "dial failed");
+        }
+    }
+
+    /// As with agents: the log tells of a few.
+    fn frontend_failed(&mut self, remote: Option<SocketAddr>, client: Option<&ClientName>, reason: &str) {
+        let Some(untold) = self.broken_frontends.admit(Instant::now()) else { return };
+        let remote = remote.map(|address| http::canonical(address).to_string());
+        let remedy = frontends::remedy(reason);
+        match client.map(ClientName::to_string) {
+            None => {
+                tracing::warn!(remote, reason, remedy, untold, "a frontend could not be authenticated");
+            }
+            Some(client) => {
+                tracing::info!(remote, client, reason, remedy, untold, "a frontend's TLS connection broke");
+            }
         }
     }
 

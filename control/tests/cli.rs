@@ -78,8 +78,13 @@ fn servers_flags_are_refused_with_the_remedy() {
         (&["--cluster-ca-cert="], &["--cluster-ca-cert", "CA that signed", "--agent-namespace"]),
         (&["--mode=grpc"], &["--mode: GRPC mode is not in this version", "HTTPConnect"]),
         (&["--mode=both"], &["--mode", "http-connect"]),
-        (&["--server-port=8090"], &["--server-port", "TCP frontend is not in this version", "--uds-name"]),
-        (&["--uds-name="], &["--uds-name", "Unix socket"]),
+        (
+            &["--server-port=8090"],
+            &["--server-cert", "--server-ca-cert", "would not be authenticated", "--uds-name"],
+        ),
+        (&["--server-port=70000"], &["--server-port: 70000 is no port"]),
+        (&["--uds-name="], &["--uds-name", "Unix socket", "--server-cert"]),
+        (&["--uds-name=", "--server-port=8090"], &["--server-ca-cert", "--uds-name"]),
         (&["--uds-name=unix:///run/x.sock"], &["--uds-name", "without unix://"]),
         (&["--uds-name=/no/such/directory/s.sock"], &["--uds-name", "not a directory"]),
         (
@@ -94,7 +99,9 @@ fn servers_flags_are_refused_with_the_remedy() {
         (&["--health-port=-1"], &["--health-port: -1 is no port"]),
         (&["--server-count=0"], &["--server-count"]),
         (&["--xfr-channel-size=0"], &["--xfr-channel-size", "above 0"]),
-        (&["--server-cert=/x"], &["--server-cert", "frontends over TCP are not in this version"]),
+        (&["--server-cert=/x"], &["--server-cert", "--uds-name alone", "add --server-port"]),
+        (&["--server-ca-cert=/x", "--server-port=0"], &["--server-ca-cert", "leave this flag out"]),
+        (&["--tls-min-version=1.3"], &["--tls-min-version", "VersionTLS13"]),
         (
             &["--agent-namespace=kube-system"],
             &["--agent-namespace", "token authentication is not in this version"],
@@ -115,6 +122,36 @@ fn servers_flags_are_refused_with_the_remedy() {
     ];
     for (flags, words) in table {
         let output = run("server", &base, flags);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {}", text(&output));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        for word in *words {
+            assert!(said.contains(word), "{flags:?}: no {word:?} in {said}");
+        }
+    }
+}
+
+#[test]
+fn a_tcp_frontends_files_are_checked() {
+    let dir = certificates(&[]);
+    let base = server_flags(dir.path());
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key) =
+        (format!("--server-cert={}", file("server.crt")), format!("--server-key={}", file("server.key")));
+    let ca = format!("--server-ca-cert={}", file("ca.crt"));
+    let for_clients = format!("--server-cert={}", file("frontend.crt"));
+    let clients_key = format!("--server-key={}", file("frontend.key"));
+    let table: &[(&[&str], &[&str])] = &[
+        (&[&cert, &key], &["--server-ca-cert", "would not be authenticated"]),
+        (&[&cert, &ca], &["--server-key", "PEM"]),
+        (&[&key, &ca], &["--server-cert", "PEM"]),
+        (&[&cert, &clients_key, &ca], &["--server-key", "does not belong"]),
+        (&[&for_clients, &clients_key, &ca], &["--server-cert", "serverAuth"]),
+        (&[&cert, &key, "--server-ca-cert=/no/such/file"], &["--server-ca-cert", "cannot read"]),
+        (&[&cert, &key, &ca, "--cipher-suites=TLS_X"], &["--cipher-suites", "TLS_X", "choose among"]),
+    ];
+    for (flags, words) in table {
+        let flags = [&["--server-port=1"], *flags].concat();
+        let output = run("server", &base, &flags);
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {}", text(&output));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         for word in *words {
@@ -157,7 +194,7 @@ fn agents_flags_are_refused_with_the_remedy() {
 #[test]
 fn every_problem_is_told_at_once() {
     let dir = certificates(&[]);
-    let flags = ["--mode=grpc", "--server-port=1", "--cluster-ca-cert="];
+    let flags = ["--mode=grpc", "--server-port=-1", "--cluster-ca-cert="];
     let output = run("server", &server_flags(dir.path()), &flags);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     for flag in ["--mode", "--server-port", "--cluster-ca-cert"] {

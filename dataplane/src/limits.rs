@@ -13,6 +13,11 @@ pub const CONNECT_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const CONNECT_HEADERS_MAX: usize = 64;
 /// From accept to the end of the head.
 pub const CONNECT_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// TLS frontends of one shard whose handshake is under way, at most; beyond it a new one is closed at accept.
+pub const FRONTEND_HANDSHAKES_MAX: usize = 1024;
+/// Bytes of one TLS frontend's handshake, records and all: long chains of large certificates fit. Also what may wait
+/// for the rest of one message after it.
+pub const FRONTEND_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// Longest reason phrase in an answer.
 pub const REASON_PHRASE_BYTES_MAX: usize = 256;
 /// Connections whose QUIC handshake is under way; beyond it a client must prove its address (Retry, RFC 9000
@@ -105,6 +110,10 @@ pub const IDENTIFIERS_MAX: usize = 256;
 pub const REALM_BYTES_MAX: usize = 63;
 /// Longest W3C `traceparent`; that of version 00 has 55 bytes.
 pub const TRACEPARENT_BYTES_MAX: usize = 128;
+/// Longest name that is kept of a TLS frontend's certificate, each.
+pub const FRONTEND_NAME_BYTES_MAX: usize = 256;
+/// Alternative names that are kept of a TLS frontend's certificate.
+pub const FRONTEND_NAMES_MAX: usize = 8;
 /// Longest answer to a CONNECT, head and body: Go clients read more, but need not.
 pub const ANSWER_BYTES_MAX: usize = 511;
 
@@ -192,5 +201,8 @@ const _: () = {
     assert!(MTU_MAX as usize <= TRAIN_BYTES_MAX);
     assert!(MTU_INITIAL <= MTU_MAX);
     assert!(EGRESS_BATCH_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
+    // A TLS record with its header and the most that encryption may add (RFC 5246 section 6.2.3) fits what may wait.
+    assert!(5 + 16 * 1024 + 2048 < FRONTEND_HANDSHAKE_BYTES_MAX);
+    assert!(FRONTEND_HANDSHAKES_MAX < TUNNELS_MAX);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

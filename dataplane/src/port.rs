@@ -13,6 +13,7 @@ use adit_io::{Counters, DriverKind, SlotUse};
 use crate::route::{DestinationPolicy, RouteTable};
 use crate::shard::peers::Peers;
 use crate::stats::ShardStats;
+use crate::stream::tls::ClientName;
 use crate::wire::{Hello, Welcome};
 
 /// A shard's number: the five shard bits of the connection IDs it issues.
@@ -39,6 +40,8 @@ pub struct ResolveKey(pub u64);
 pub enum ListenerKind {
     /// HTTP CONNECT on a Unix socket: kube-apiserver's HTTPConnect egress mode.
     HttpConnectUnix,
+    /// The same over TCP with mutual TLS, as the last [`Command::FrontendTls`] says; without one nobody is accepted.
+    HttpConnectTls,
 }
 
 /// Where an agent finds a server.
@@ -74,6 +77,8 @@ pub enum Command<S> {
         /// What its connections speak.
         kind: ListenerKind,
     },
+    /// Server: the TLS of frontends that are accepted from now on. Sessions that run keep what they started with.
+    FrontendTls(Arc<rustls::ServerConfig>),
     /// Agent: keep connections to this server. Replaces the earlier target; existing connections stay.
     Server(ServerTarget),
     /// Server: the answer to [`Event::AgentPresented`].
@@ -149,6 +154,16 @@ pub enum Event {
         /// Why, for the log.
         reason: String,
     },
+    /// Server: the TLS session of a frontend over TCP failed, most likely for want of a certificate that either end
+    /// believes. Anybody can cause it: it may be dropped when control is slow, and is logged with restraint.
+    FrontendFailed {
+        /// From where, if that is still known.
+        remote: Option<SocketAddr>,
+        /// Who it was, when it had proved that before.
+        client: Option<Arc<ClientName>>,
+        /// Why, for the log.
+        reason: String,
+    },
     /// Agent: a server welcomed connection number `index`.
     ServerReady {
         /// Which of the agent's connections.
@@ -184,6 +199,8 @@ pub enum Event {
         duration: Duration,
         /// The request-target.
         target: String,
+        /// Who asked, where a certificate says so: over TCP. Whoever may open the Unix socket has no name.
+        frontend: Option<Arc<ClientName>>,
         /// The agent that answered last, if any.
         agent: Option<ConnectionKey>,
         /// The error text given to the frontend; empty when established.

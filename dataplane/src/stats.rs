@@ -9,6 +9,10 @@ pub struct ShardStats {
     pub frontends_refused: u64,
     /// Accepts that failed (EMFILE and the like).
     pub accept_errors: u64,
+    /// Frontends over TCP that did not complete their TLS handshake: no acceptable certificate, garbage, no time.
+    pub frontend_handshakes_failed: u64,
+    /// Tunnels whose TLS session broke after its handshake, the end of TCP without `close_notify` included.
+    pub frontend_sessions_broken: u64,
     /// Heads that were refused with a 4xx.
     pub heads_refused: u64,
     /// Dials asked for by frontends.

@@ -95,6 +95,26 @@ pub(crate) struct Common {
     pub(crate) until_stdin_closes: bool,
 }
 
+/// Where frontends are served: on a Unix socket, over TCP, or both; never neither.
+#[derive(Debug)]
+pub(crate) struct Frontends {
+    /// `--uds-name`.
+    pub(crate) uds_path: Option<PathBuf>,
+    /// `--delete-existing-uds-file`.
+    pub(crate) delete_existing_uds_file: bool,
+    /// `--server-port` and what belongs to it.
+    pub(crate) tcp: Option<TcpFrontends>,
+}
+
+/// Frontends over TCP with mutual TLS.
+#[derive(Debug)]
+pub(crate) struct TcpFrontends {
+    /// `--server-bind-address`, `--server-port`.
+    pub(crate) bind: Bind,
+    /// `--server-cert`, `--server-key`, `--server-ca-cert`, `--tls-min-version`, `--cipher-suites`.
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+}
+
 /// What `adit server` runs with.
 #[derive(Debug)]
 pub(crate) struct ServerConfig {
@@ -104,10 +124,8 @@ pub(crate) struct ServerConfig {
     pub(crate) identity: Identity,
     /// `--cluster-ca-cert`: who may sign agents.
     pub(crate) agent_roots: Arc<RootCertStore>,
-    /// `--uds-name`.
-    pub(crate) uds_path: PathBuf,
-    /// `--delete-existing-uds-file`.
-    pub(crate) delete_existing_uds_file: bool,
+    /// Where kube-apiserver connects.
+    pub(crate) frontends: Frontends,
     /// `--agent-bind-address`, `--agent-port` (UDP).
     pub(crate) agent: Bind,
     /// `--admin-bind-address`, `--admin-port`.

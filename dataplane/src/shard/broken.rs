@@ -15,6 +15,9 @@ use crate::stream::table::Key;
 impl<D: DatagramDriver> Shard<D> {
     /// Reading failed: everything that the socket's peer said has been read.
     pub(super) fn on_receive_failed(&mut self, key: Key) {
+        if self.needs_no_farewell(key) {
+            return;
+        }
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         match tunnel.phase {
             Phase::Open => {
@@ -28,6 +31,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// Writing failed: what the socket's peer said before it went can still be read.
     pub(super) fn on_send_failed(&mut self, key: Key) {
+        if self.needs_no_farewell(key) {
+            return;
+        }
         match self.tunnels.get(key).map(|tunnel| &tunnel.phase) {
             Some(Phase::Open) => self.begin_last_words(key),
             Some(Phase::Broken) | None => {}

@@ -73,8 +73,10 @@ impl<D: DatagramDriver> Shard<D> {
             tunnel.ingress.on_disarmed();
         }
         match result {
+            Ok(bytes) if tunnel.tls.is_some() => self.on_tls_received(key, bytes),
             Ok(bytes) if bytes.is_empty() => self.on_socket_end(key),
             Ok(bytes) => {
+                tunnel.ingress.on_received(bytes.len());
                 let bytes = self.unpinned(bytes);
                 self.on_socket_bytes(key, bytes);
             }
@@ -111,7 +113,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn on_socket_bytes(&mut self, key: Key, bytes: BytesMut) {
+    pub(super) fn on_socket_bytes(&mut self, key: Key, bytes: BytesMut) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         match &mut tunnel.phase {
             Phase::Head(_) => return self.on_head_bytes(key, bytes),
@@ -131,7 +133,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.queue(key);
     }
 
-    fn on_socket_end(&mut self, key: Key) {
+    pub(super) fn on_socket_end(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         match tunnel.phase {
             Phase::Head(_) => return self.close_tunnel(key, Close::Graceful, None),
@@ -155,8 +157,11 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn on_sent(&mut self, key: Key, result: Result<usize, OpError>, data: Option<Vec<bytes::Bytes>>) {
         let Ok(sent) = result else { return self.on_send_failed(key) };
-        self.stats.bytes_to_sockets += sent as u64;
         let (Some(tunnel), Some(data)) = (self.tunnels.get_mut(key), data) else { return };
+        if tunnel.tls.is_some() {
+            return self.on_tls_sent(key, sent, data);
+        }
+        self.stats.bytes_to_sockets += sent as u64;
         tunnel.egress.on_sent(sent, data);
         #[cfg(feature = "defects")]
         if self.config.defect == Some(crate::config::Defect::CreditNotReturned)
@@ -192,6 +197,10 @@ impl<D: DatagramDriver> Shard<D> {
         if !gone || matches!(tunnel.phase, Phase::Broken) {
             return self.queue(key);
         }
+        if self.needs_no_farewell(key) {
+            return;
+        }
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let reset = !tunnel.unix && !tunnel.egress.is_shut_down();
         if reset || matches!(tunnel.phase, Phase::Dialing(_) | Phase::Moving(..)) {
             self.on_socket_failed(key);

@@ -11,6 +11,7 @@ use crate::frontend::{Answer, HeadReader, HeadState};
 use crate::limits::{ACCEPT_PAUSE, CONNECT_HEAD_TIME_MAX, LINGER_TIME_MAX};
 use crate::port::ListenerKind;
 use crate::stream::table::Key;
+use crate::stream::tls::TlsSession;
 use crate::wire::ResetCode;
 
 /// A listening socket.
@@ -70,9 +71,10 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// A frontend's connection is this shard's from now on, or until its dial goes to another shard's agent.
-    pub(super) fn on_frontend(&mut self, socket: SocketId, peer: &PeerAddr) {
+    pub(super) fn on_frontend(&mut self, socket: SocketId, peer: &PeerAddr, tls: Option<Box<TlsSession>>) {
         let mut tunnel = Tunnel::new(Phase::Head(HeadReader::new()));
         tunnel.socket = Some(socket);
+        tunnel.tls = tls;
         tunnel.unix = *peer == PeerAddr::Unix;
         match self.tunnels.insert(tunnel) {
             Ok(key) => {
@@ -110,6 +112,9 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn on_head_timeout(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get(key) else { return };
         let Phase::Head(reader) = &tunnel.phase else { return };
+        if tunnel.tls.as_ref().is_some_and(|tls| !tls.was_established()) {
+            return self.on_tls_handshake_timeout(key);
+        }
         let answer: Answer = reader.timed_out();
         self.stats.heads_refused += 1;
         self.refuse(key, answer.into_bytes());
@@ -118,10 +123,17 @@ impl<D: DatagramDriver> Shard<D> {
     /// Sends a last answer and closes once the frontend has read it, or after a moment.
     pub(super) fn refuse(&mut self, key: Key, answer: Bytes) {
         self.detach_stream(key, ResetCode::Cancelled);
+        if let Some(tunnel) = self.tunnels.get_mut(key) {
+            tunnel.egress.answer_and_end(answer);
+        }
+        self.linger(key);
+    }
+
+    /// What is on its way to the frontend is sent, with the end behind it; what it still says is for nobody.
+    pub(super) fn linger(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.phase = Phase::Lingering;
         tunnel.ingress.discard();
-        tunnel.egress.answer_and_end(answer);
         self.set_deadline(key, self.now + LINGER_TIME_MAX);
         self.queue(key);
     }

@@ -27,6 +27,7 @@ impl ListenerKind {
     const fn is_dealt(self) -> bool {
         match self {
             Self::HttpConnectUnix => true,
+            Self::HttpConnectTls => false,
         }
     }
 }
@@ -38,15 +39,18 @@ impl<D: DatagramDriver> Shard<D> {
             Some(peers) if kind.is_dealt() => peers.deal(),
             _ => self.config.id,
         };
+        if kind == ListenerKind::HttpConnectTls {
+            return self.on_tls_frontend(socket, &peer);
+        }
         if to == self.config.id {
-            return self.on_frontend(socket, &peer);
+            return self.on_frontend(socket, &peer, None);
         }
         match self.driver.release(socket) {
             Ok(socket) => {
                 self.stats.frontends_dealt += 1;
                 self.pass(to, Passed::Frontend { socket, peer });
             }
-            Err(refused) => self.on_frontend(refused.value, &peer),
+            Err(refused) => self.on_frontend(refused.value, &peer, None),
         }
     }
 
@@ -90,7 +94,7 @@ impl<D: DatagramDriver> Shard<D> {
     fn on_passed(&mut self, message: Passed<D::Socket>) {
         match message {
             Passed::Frontend { socket, peer } => match self.driver.adopt(socket) {
-                Ok(socket) => self.on_frontend(socket, &peer),
+                Ok(socket) => self.on_frontend(socket, &peer, None),
                 // The socket is dropped, and so closed, as when the tunnel table is full.
                 Err(_) => self.stats.frontends_refused += 1,
             },
@@ -103,7 +107,7 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn adopt_dial(&mut self, moved: MovedDial<D::Socket>) -> Option<(Key, ConnectionKey)> {
-        let MovedDial { socket, unix, early, ended, dial, chosen } = moved;
+        let MovedDial { socket, unix, tls, early, ended, dial, chosen } = moved;
         let Ok(socket) = self.driver.adopt(socket) else {
             self.stats.frontends_refused += 1;
             return None;
@@ -112,6 +116,7 @@ impl<D: DatagramDriver> Shard<D> {
         let mut tunnel = Tunnel::new(Phase::Dialing(dial));
         tunnel.socket = Some(socket);
         tunnel.unix = unix;
+        tunnel.tls = tls;
         early.into_iter().for_each(|piece| tunnel.ingress.on_bytes(piece));
         if ended {
             tunnel.ingress.on_end();
@@ -145,10 +150,13 @@ impl<D: DatagramDriver> Shard<D> {
             tunnel.ingress.on_cancelling();
             self.cancel(Purpose::Recv, key);
         }
+        self.pump_tls(key);
         let Some(tunnel) = self.tunnels.get(key) else { return };
+        // What TLS has to say goes out from here; its completion comes back here.
+        let sending = tunnel.tls.as_ref().is_some_and(|tls| tls.has_unsent());
         if tunnel.watching {
             self.cancel(Purpose::Watch, key);
-        } else if !tunnel.ingress.is_armed() {
+        } else if !tunnel.ingress.is_armed() && !sending {
             self.hand_over(key);
         }
     }
@@ -169,7 +177,8 @@ impl<D: DatagramDriver> Shard<D> {
         let ended = tunnel.ingress.has_ended();
         let dial = Box::new(PendingDial { conn: None, ..*dial });
         let early = tunnel.ingress.into_pending();
-        let moved = MovedDial { socket, unix: tunnel.unix, early, ended, dial, chosen };
+        let (unix, tls) = (tunnel.unix, tunnel.tls);
+        let moved = MovedDial { socket, unix, tls, early, ended, dial, chosen };
         self.pass(chosen.shard, Passed::Dial(Box::new(moved)));
     }
 

@@ -23,6 +23,7 @@ mod server;
 mod session;
 mod submit;
 mod timers;
+mod tls;
 mod token;
 mod tunnel;
 mod turn;
@@ -53,6 +54,7 @@ use mailbox::ShardMailbox;
 use peers::Peers;
 use session::Session;
 use timers::Timers;
+use tls::FrontendTls;
 use tunnel::Tunnel;
 
 /// A shard over a driver.
@@ -76,6 +78,7 @@ pub struct Shard<D: DatagramDriver> {
     /// Keys are ours.
     sessions: FxHashMap<ConnId, Session>,
     listeners: Table<Listener>,
+    frontend_tls: FrontendTls,
     /// Keys are ours: tunnels that wait for a name.
     resolving: FxHashMap<ResolveKey, Key>,
     resolve_next: u64,
@@ -136,6 +139,7 @@ impl<D: DatagramDriver> Shard<D> {
             by_stream: FxHashMap::default(),
             sessions: FxHashMap::default(),
             listeners: Table::new(LISTENERS_MAX),
+            frontend_tls: FrontendTls::default(),
             resolving: FxHashMap::default(),
             resolve_next: 0,
             dial_next: 0,

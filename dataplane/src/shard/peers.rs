@@ -18,6 +18,7 @@ use crossbeam_queue::ArrayQueue;
 use super::tunnel::PendingDial;
 use crate::limits::{PASSED_CONNECTIONS_MAX, STRAYS_MAX};
 use crate::port::{ConnectionKey, ShardId};
+use crate::stream::tls::TlsSession;
 
 /// A frontend's connection on its way to another shard.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) enum Passed<S> {
 pub(super) struct MovedDial<S> {
     pub(super) socket: S,
     pub(super) unix: bool,
+    /// The session on it, with nothing of it waiting to be sent.
+    pub(super) tls: Option<Box<TlsSession>>,
     /// What the frontend said behind its head.
     pub(super) early: VecDeque<Bytes>,
     /// Whether it finished sending.

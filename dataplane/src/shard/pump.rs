@@ -37,8 +37,12 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn pump(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         match tunnel.phase {
-            Phase::Head(_) => self.pump_receive(key),
+            Phase::Head(_) => {
+                self.pump_tls(key);
+                self.pump_receive(key);
+            }
             Phase::Dialing(_) => {
+                self.pump_tls(key);
                 self.pump_dial(key);
                 self.pump_receive(key);
             }
@@ -127,6 +131,9 @@ impl<D: DatagramDriver> Shard<D> {
     fn pump_send(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(socket) = tunnel.socket else { return };
+        if tunnel.tls.is_some() {
+            return self.pump_tls(key);
+        }
         if let Some(data) = tunnel.egress.want_send() {
             // Zero copy would hold the next batch back until the peer has acknowledged this one.
             self.reader_must_take(key);
@@ -254,6 +261,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.detach_stream(key, code.unwrap_or(ResetCode::Cancelled));
         let Some(tunnel) = self.tunnels.remove(key) else { return };
         self.forget_refused(key);
+        self.frontend_tls.forget(&tunnel);
         if let Some(socket) = tunnel.socket {
             self.driver.close(socket, how);
         }

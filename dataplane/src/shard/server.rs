@@ -32,6 +32,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.phase = Phase::Dialing(Box::new(PendingDial {
             raw_target,
+            frontend: tunnel.tls.as_ref().and_then(|tls| tls.client().cloned()),
             started: self.now,
             deadline,
             tried: Vec::new(),
@@ -319,13 +320,14 @@ impl<D: DatagramDriver> Shard<D> {
         self.refuse(key, answer.into_bytes());
     }
 
-    fn report_dial(&mut self, key: Key, outcome: DialOutcome, error: &str) {
+    pub(super) fn report_dial(&mut self, key: Key, outcome: DialOutcome, error: &str) {
         let (shard, now) = (self.config.id, self.now);
         let Some(dial) = self.pending(key) else { return };
         let event = Event::DialFinished {
             outcome,
             duration: now.saturating_duration_since(dial.started),
             target: dial.raw_target.clone(),
+            frontend: dial.frontend.clone(),
             agent: dial.conn.map(|c| ConnectionKey { shard, index: c.index, generation: c.generation }),
             error: error.to_owned(),
         };

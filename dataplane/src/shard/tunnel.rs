@@ -1,6 +1,7 @@
 //! A tunnel as the shard keeps it: a socket, a stream, and how far it has come.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_io::SocketId;
@@ -13,6 +14,7 @@ use crate::route::Target;
 use crate::stream::dial::Attempts;
 use crate::stream::egress::Egress;
 use crate::stream::ingress::Ingress;
+use crate::stream::tls::{ClientName, TlsSession};
 use crate::wire::FrameReader;
 
 /// An entry of the tunnel table.
@@ -22,6 +24,8 @@ pub(crate) struct Tunnel {
     pub(crate) socket: Option<SocketId>,
     /// A Unix socket: it has no reset, and its unsent bytes say what the reader has not read.
     pub(crate) unix: bool,
+    /// What is spoken on the socket instead of plain bytes.
+    pub(crate) tls: Option<Box<TlsSession>>,
     pub(crate) stream: Option<(ConnId, StreamId)>,
     pub(crate) ingress: Ingress,
     pub(crate) egress: Egress,
@@ -69,6 +73,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct PendingDial {
     pub(crate) raw_target: String,
+    /// Who asks, where a certificate says so.
+    pub(crate) frontend: Option<Arc<ClientName>>,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     /// Agents' connections that were asked in vain.
@@ -99,6 +105,7 @@ impl Tunnel {
             phase,
             socket: None,
             unix: false,
+            tls: None,
             stream: None,
             ingress: Ingress::default(),
             egress: Egress::default(),

@@ -60,9 +60,14 @@ impl Egress {
 
     /// Puts a last answer in front; nothing follows it but the end.
     pub fn answer_and_end(&mut self, answer: Bytes) {
+        self.end();
+        self.batch.push(answer);
+    }
+
+    /// Drops what waits: nothing follows but the end.
+    pub fn end(&mut self) {
         self.batch.clear();
         self.held.clear();
-        self.batch.push(answer);
         self.hold = Hold::No;
         self.stream_ended = true;
     }

@@ -65,17 +65,21 @@ impl Default for Ingress {
 }
 
 impl Ingress {
-    /// Bytes came from the socket (or had been read behind a head).
-    pub fn on_bytes(&mut self, bytes: Bytes) {
-        if bytes.is_empty() || self.stream_stopped {
-            return;
-        }
-        let short = bytes.len() < SlotSize::Small.bytes();
+    /// A receive brought so many bytes (with TLS: of ciphertext): the connection's habit.
+    pub fn on_received(&mut self, received_bytes: usize) {
+        let short = received_bytes < SlotSize::Small.bytes();
         self.streak = if short == self.bulk { self.streak.saturating_add(1) } else { 0 };
         let turning = if self.bulk { SHORT_RECEIVES_TO_INTERACTIVE } else { FULL_SLOTS_TO_BULK };
         if self.streak >= turning {
             self.bulk = !self.bulk;
             self.streak = 0;
+        }
+    }
+
+    /// Bytes came from the socket (or had been read behind a head), to be passed on.
+    pub fn on_bytes(&mut self, bytes: Bytes) {
+        if bytes.is_empty() || self.stream_stopped {
+            return;
         }
         self.pending_bytes += bytes.len();
         self.pending.push_back(bytes);
@@ -218,6 +222,11 @@ mod tests {
         Bytes::from(vec![7; len])
     }
 
+    fn receive(ingress: &mut Ingress, len: usize) {
+        ingress.on_received(len);
+        ingress.on_bytes(bytes(len));
+    }
+
     fn take_all(ingress: &mut Ingress) {
         if let Some(pending) = ingress.want_write() {
             pending.clear();
@@ -236,7 +245,7 @@ mod tests {
         ingress.on_armed(SlotSize::Small, Shots::Many);
         for _ in 0..FULL_SLOTS_TO_BULK {
             assert_eq!(ingress.want_recv(), RecvWant::Nothing);
-            ingress.on_bytes(bytes(SlotSize::Small.bytes()));
+            receive(&mut ingress, SlotSize::Small.bytes());
             take_all(&mut ingress);
         }
         assert_eq!(ingress.want_recv(), RecvWant::Cancel);
@@ -245,7 +254,7 @@ mod tests {
         ingress.on_disarmed();
         assert_eq!(ingress.want_recv(), RecvWant::Arm(SlotSize::Large, Shots::One));
         for _ in 0..SHORT_RECEIVES_TO_INTERACTIVE {
-            ingress.on_bytes(bytes(100));
+            receive(&mut ingress, 100);
             take_all(&mut ingress);
         }
         assert_eq!(ingress.want_recv(), RecvWant::Arm(SlotSize::Small, Shots::Many));

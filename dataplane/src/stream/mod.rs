@@ -6,3 +6,4 @@ pub mod dial;
 pub mod egress;
 pub mod ingress;
 pub mod table;
+pub mod tls;

@@ -27,9 +27,28 @@ pub(crate) struct ServerFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
     pub(crate) delete_existing_uds_file: bool,
-    /// TCP port for frontends; only 0 in this version
+    /// TCP port for frontends with mutual TLS; unset: 8090, or none beside --uds-name; 0: any free port, or none
+    /// beside --uds-name
     #[arg(long, value_name = "PORT")]
     pub(crate) server_port: Option<i64>,
+    /// Address for them; empty: all
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    pub(crate) server_bind_address: String,
+    /// Certificate shown to frontends over TCP (PEM chain)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) server_cert: String,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) server_key: String,
+    /// CA that signed the certificates of frontends over TCP (PEM)
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) server_ca_cert: String,
+    /// Oldest TLS for frontends over TCP: VersionTLS12 or VersionTLS13; agents always speak 1.3
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    pub(crate) tls_min_version: String,
+    /// TLS 1.2 suites for frontends over TCP, by Go's names; empty: all that are good
+    #[arg(long, value_name = "LIST", default_value = "")]
+    pub(crate) cipher_suites: String,
     /// UDP port for agents; 0: any free port
     #[arg(long, value_name = "PORT", default_value_t = 8091)]
     pub(crate) agent_port: i64,
@@ -101,14 +120,6 @@ pub(crate) struct ServerFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Not in this version (refused)")]
 pub(crate) struct LaterServerFlags {
-    #[arg(long, hide = true)]
-    server_cert: Option<String>,
-    #[arg(long, hide = true)]
-    server_key: Option<String>,
-    #[arg(long, hide = true)]
-    server_ca_cert: Option<String>,
-    #[arg(long, hide = true)]
-    server_bind_address: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_profiling: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
@@ -127,10 +138,6 @@ pub(crate) struct LaterServerFlags {
     kubeconfig_burst: Option<String>,
     #[arg(long, hide = true)]
     kube_api_content_type: Option<String>,
-    #[arg(long, hide = true)]
-    cipher_suites: Option<String>,
-    #[arg(long, hide = true)]
-    tls_min_version: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_lease_controller: Option<String>,
     #[arg(long, hide = true)]
@@ -145,7 +152,6 @@ pub(crate) type Later<'a> = (&'static str, Option<&'a str>, &'static [&'static s
 
 /// Spellings of a boolean flag that is off.
 pub(super) const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
-const TCP: &str = "frontends over TCP are not in this version: use --uds-name and leave this flag out";
 const TOKENS: &str = "token authentication is not in this version: give agents certificates and the CA that signed \
                       them as --cluster-ca-cert, and leave this flag out";
 const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
@@ -153,17 +159,11 @@ const KUBERNETES: &str = "this version does not speak to the Kubernetes API: lea
 pub(super) const LEASES: &str = "leases are not in this version: leave this flag out";
 /// What to say about profiles.
 pub(super) const PROFILES: &str = "profiles are not in this version: leave this flag out";
-const TLS13: &str =
-    "agents are spoken to in TLS 1.3 alone, whose cipher suites are fixed: leave this flag out";
 
 impl LaterServerFlags {
     /// Every flag, for validation.
     pub(crate) fn all(&self) -> Vec<Later<'_>> {
         vec![
-            ("--server-cert", self.server_cert.as_deref(), &[""], TCP),
-            ("--server-key", self.server_key.as_deref(), &[""], TCP),
-            ("--server-ca-cert", self.server_ca_cert.as_deref(), &[""], TCP),
-            ("--server-bind-address", self.server_bind_address.as_deref(), &[""], TCP),
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
             ("--agent-namespace", self.agent_namespace.as_deref(), &[""], TOKENS),
@@ -177,13 +177,6 @@ impl LaterServerFlags {
                 self.kube_api_content_type.as_deref(),
                 &["application/vnd.kubernetes.protobuf"],
                 KUBERNETES,
-            ),
-            ("--cipher-suites", self.cipher_suites.as_deref(), &[""], TLS13),
-            (
-                "--tls-min-version",
-                self.tls_min_version.as_deref(),
-                &["", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"],
-                "write VersionTLS12 or VersionTLS13",
             ),
             ("--enable-lease-controller", self.enable_lease_controller.as_deref(), OFF, LEASES),
             ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),

@@ -22,7 +22,7 @@ const PEM_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What a certificate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Usage {
-    /// Shown to agents.
+    /// Shown to agents, or to frontends over TCP.
     Server,
     /// Shown to the server.
     Client,

@@ -2,6 +2,7 @@
 
 mod agent;
 pub(crate) mod files;
+mod frontends;
 mod server;
 
 use std::fmt;

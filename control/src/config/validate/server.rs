@@ -1,17 +1,13 @@
 //! [`ServerFlags`] to [`ServerConfig`].
 
-use std::path::{Path, PathBuf};
-
 use adit_dataplane::limits::ANSWER_TIME_MAX;
 use adit_dataplane::route::Strategy;
 
 use super::files::{self, Usage};
+use super::frontends::frontends;
 use super::{Problems, common, drain_time, id, server_shards};
 use crate::config::cli::ServerFlags;
 use crate::config::{Bind, BindHost, ServerConfig};
-
-/// Bytes of a Unix socket path, without the terminating zero (unix(7), `sun_path`).
-const SUN_PATH_BYTES_MAX: usize = 107;
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -20,7 +16,7 @@ const SUN_PATH_BYTES_MAX: usize = 107;
 pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problems> {
     let mut problems = Problems::default();
     problems.refuse_later(&flags.later.all());
-    frontend(&mut problems, flags);
+    let (frontends, unused) = frontends(&mut problems, flags);
     let agent = Bind {
         host: BindHost::parse(&flags.agent_bind_address),
         port: problems.port("--agent-port", flags.agent_port),
@@ -53,8 +49,8 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
     let dial_timeout = flags.backend_dial_timeout.0;
     let answer_time =
         if dial_timeout.is_zero() { ANSWER_TIME_MAX } else { dial_timeout.min(ANSWER_TIME_MAX) };
-    let (Some(identity), Some(agent_roots), Some(strategies), true) =
-        (identity, agent_roots, strategies, problems.is_empty())
+    let (Some(frontends), Some(identity), Some(agent_roots), Some(strategies), true) =
+        (frontends, identity, agent_roots, strategies, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -67,12 +63,13 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
                 ("--xfr-channel-size", flags.xfr_channel_size.is_some()),
                 ("--warn-on-channel-limit", flags.warn_on_channel_limit.is_some()),
                 ("--frontend-write-channel-size", flags.frontend_write_channel_size.is_some()),
+                ("--server-bind-address", unused && !flags.server_bind_address.is_empty()),
+                ("--tls-min-version", unused && !flags.tls_min_version.is_empty()),
             ],
         ),
         identity,
         agent_roots,
-        uds_path: PathBuf::from(&flags.uds_name),
-        delete_existing_uds_file: flags.delete_existing_uds_file,
+        frontends,
         agent,
         admin,
         health,
@@ -100,41 +97,4 @@ fn agent_roots(
         return None;
     }
     problems.take(files::roots("--cluster-ca-cert", &flags.cluster_ca_cert))
-}
-
-/// The frontend's flags: HTTP CONNECT on a Unix socket.
-fn frontend(problems: &mut Problems, flags: &ServerFlags) {
-    match flags.mode.as_str() {
-        "" | "http-connect" => {}
-        "grpc" => problems.add(
-            "--mode",
-            "GRPC mode is not in this version: use http-connect here and proxyProtocol: HTTPConnect in \
-             kube-apiserver's egress selector configuration",
-        ),
-        other => problems.add("--mode", format_args!("{other:?}: write http-connect")),
-    }
-    if let Some(port) = flags.server_port.filter(|&port| port != 0) {
-        problems.add(
-            "--server-port",
-            format_args!(
-                "{port}: the TCP frontend is not in this version: use --uds-name, and 0 or nothing here"
-            ),
-        );
-    }
-    let path = flags.uds_name.as_str();
-    if path.is_empty() {
-        problems.add("--uds-name", "name the Unix socket that kube-apiserver connects to");
-    } else if path.starts_with("unix:") {
-        problems.add("--uds-name", format_args!("{path:?}: write the path alone, without unix://"));
-    } else if path.len() > SUN_PATH_BYTES_MAX {
-        problems.add(
-            "--uds-name",
-            format_args!("longer than {SUN_PATH_BYTES_MAX} bytes, the most a socket can have"),
-        );
-    } else if let Some(parent) = Path::new(path).parent()
-        && !parent.as_os_str().is_empty()
-        && !parent.is_dir()
-    {
-        problems.add("--uds-name", format_args!("{} is not a directory: make it first", parent.display()));
-    }
 }

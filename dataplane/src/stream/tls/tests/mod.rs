@@ -1,0 +1,5 @@
+//! The session against rustls' own client. No sockets: those are `dataplane/tests/pair`'s.
+
+mod handshake;
+mod pair;
+mod records;
