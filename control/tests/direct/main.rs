@@ -5,6 +5,7 @@ mod agents;
 mod answers;
 mod demo;
 mod denied;
+mod drain;
 mod endpoints;
 mod forward;
 mod leaks;

@@ -5,12 +5,12 @@
 //! it. After [`limits::UNANSWERED_TIME_MAX`] it is dead.
 //!
 //! While something waits for an acknowledgement the connection is probed at least every
-//! [`limits::PROBE_INTERVAL_MAX`], and at once when something is heard late. A sender by the book doubles the pause between
-//! its probes (RFC 9002 section 6.2.1): after an outage of three seconds it would be silent for another three, and be
-//! given up although the network is well again. And quinn-proto lets a full congestion window hold back even
+//! [`limits::PROBE_INTERVAL_MAX`], and at once when something is heard late. A sender by the book doubles the pause
+//! between its probes (RFC 9002 section 6.2.1): after an outage of three seconds it would be silent for another three,
+//! and be given up although the network is well again. And quinn-proto lets a full congestion window hold back even
 //! acknowledgements, unless a probe takes them along: without one the peer would not learn that it was heard. The book
-//! protects a congested network; this deviates from it by a few packets each second, for the few seconds until an answer
-//! or the end.
+//! protects a congested network; this deviates from it by a few packets each second, for the few seconds until an
+//! answer or the end.
 //!
 //! quinn-proto does not show which packets are in flight. It counts frames, and that is enough: a rise of the
 //! ack-eliciting frames sent is a question, a rise of the frames received an answer from the authentic peer (frames

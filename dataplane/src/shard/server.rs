@@ -234,6 +234,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn on_response(&mut self, key: Key, response: DialResponse) {
         if let Err(error) = response.into_result() {
+            if error.class.is_the_agents_own() && self.has_other_candidate(key, false) {
+                return self.move_dial(key, &error.text);
+            }
             let answer = Answer::dial_error(&error.text);
             return self.answer_dial(key, DialOutcome::ErrorResponse, answer, &error.text);
         }
@@ -290,18 +293,24 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// A connection became suspect: its pending dials move where somebody healthier is; the others wait on.
     pub(super) fn move_dials_from_suspect(&mut self, conn: ConnId) {
-        let suspect = self.connection_key(conn);
         for key in self.tunnels_on(conn) {
-            let Some(dial) = self.pending(key) else { continue };
-            dial.tried.push(suspect);
-            let elsewhere = self.choose_agent(key, true).is_some();
-            if let Some(dial) = self.pending(key) {
-                dial.tried.pop();
-            }
-            if elsewhere {
+            if self.has_other_candidate(key, true) {
                 self.move_dial(key, "the agent does not answer");
             }
         }
+    }
+
+    /// Whether a dial that is with an agent could be with another.
+    fn has_other_candidate(&mut self, key: Key, healthy_only: bool) -> bool {
+        let Some(conn) = self.tunnels.get(key).and_then(super::tunnel::Tunnel::conn) else { return false };
+        let present = self.connection_key(conn);
+        let Some(dial) = self.pending(key) else { return false };
+        dial.tried.push(present);
+        let elsewhere = self.choose_agent(key, healthy_only).is_some();
+        if let Some(dial) = self.pending(key) {
+            dial.tried.pop();
+        }
+        elsewhere
     }
 
     pub(super) fn on_dial_timeout(&mut self, key: Key) {

@@ -69,6 +69,12 @@ impl ErrorClass {
         Self::ALL.into_iter().find(|class| class.number() == number).unwrap_or(Self::Other)
     }
 
+    /// Whether it is about the agent and not about what was to be dialed: another agent may do better.
+    #[must_use]
+    pub const fn is_the_agents_own(self) -> bool {
+        matches!(self, Self::Canceled | Self::TooManyOpenFiles | Self::Full)
+    }
+
     /// For metric labels: one lower-case word, `_` between parts.
     #[must_use]
     pub const fn label(self) -> &'static str {
