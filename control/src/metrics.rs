@@ -92,6 +92,7 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> String {
     shard_families(&mut text, &reports);
     io_families(&mut text, &reports);
     slots(&mut text, &reports);
+    handshakes(&mut text, &reports);
     paths(&mut text, &reports);
     if let Some(dials) = snapshot.dials {
         dial_families(&mut text, dials);
@@ -346,6 +347,29 @@ fn slots(text: &mut Text, reports: &Reports<'_>) {
             family
                 .sample(&[("shard", shard), ("class", class), ("state", "total")], slots.total)
                 .sample(&[("shard", shard), ("class", class), ("state", "held")], slots.held);
+        }
+    }
+}
+
+/// What a flood of handshakes shows as.
+fn handshakes(text: &mut Text, reports: &Reports<'_>) {
+    let help = "QUIC handshakes that agents have begun and not ended.";
+    let mut family = text.family("adit_handshakes_under_way", Kind::Gauge, help);
+    for (shard, report) in reports {
+        family.sample(&[("shard", shard)], report.handshakes_under_way);
+    }
+    let help = "First packets of agents, by answer: accepted, retried (to prove their address), refused, ignored, rejected.";
+    let mut family = text.family("adit_handshakes_total", Kind::Counter, help);
+    for (shard, report) in reports {
+        let counts = &report.endpoint;
+        for (answer, count) in [
+            ("accepted", counts.accepted),
+            ("retried", counts.retried),
+            ("refused", counts.refused),
+            ("ignored", counts.ignored),
+            ("rejected", counts.rejected),
+        ] {
+            family.sample(&[("shard", shard), ("answer", answer)], count);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use adit_io::{Counters, DriverKind, SlotUse};
 
+use crate::quic::EndpointCounts;
 use crate::route::{DestinationPolicy, RouteTable};
 use crate::shard::peers::Peers;
 use crate::stats::ShardStats;
@@ -234,6 +235,10 @@ pub struct ShardReport {
     pub datagram_slots: SlotUse,
     /// Each connection's path.
     pub paths: Vec<PathReport>,
+    /// What the QUIC endpoint did outside any connection.
+    pub endpoint: EndpointCounts,
+    /// Handshakes that others began and that have not ended.
+    pub handshakes_under_way: u64,
 }
 
 /// One QUIC connection's path.

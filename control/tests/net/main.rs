@@ -4,7 +4,9 @@
 //! position. They need root, `ip`, `nft` and `ethtool`; where one is missing every test is ignored with one line that
 //! says which, except that in CI as root it fails.
 
+mod flood;
 mod killed;
+mod mtu;
 mod nat;
 mod silence;
 mod support;
@@ -43,6 +45,9 @@ const STORIES: &[(&str, Run)] = stories![
     silence::a_long_silence_towards_the_agent_resets_and_heals,
     silence::a_long_silence_from_the_agent_resets_and_heals,
     silence::streams_go_on_under_loss_each_way,
+    flood::a_flood_of_handshakes_keeps_nobody_out_and_is_not_amplified,
+    mtu::streams_survive_an_mtu_that_shrinks_and_grows,
+    mtu::streams_survive_a_device_that_loses_its_offloads,
     nat::streams_survive_a_rebinding,
     nat::uploads_survive_a_rebinding,
     nat::streams_survive_a_changed_node_address,

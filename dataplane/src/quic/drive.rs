@@ -237,7 +237,7 @@ impl Quic {
 }
 
 /// Makes quinn-proto send a probe now, if anything is in flight, past a congestion window that is full. It has no
-/// method for that; but its timers believe the time that they are told. First those that are due within a probe timeout,
+/// method for that; but its timers believe the time that they are told. First those due within a probe timeout,
 /// losses among them; what is left then is the probe's and, at worst, a keep-alive's, and none of these looks at the
 /// time. While a new path may still be validated nothing is done: that timer would give the path up.
 fn probe(now: Instant, conn: &mut Conn) {

@@ -73,6 +73,8 @@ impl<D: DatagramDriver> Shard<D> {
             large_slots: self.driver.stream_slots(SlotSize::Large),
             datagram_slots: self.driver.datagram_slots(),
             paths,
+            endpoint: *self.quic.endpoint_counts(),
+            handshakes_under_way: self.quic.half_open() as u64,
         }
     }
 

@@ -19,6 +19,13 @@ pub(crate) struct Netns {
     file: File,
 }
 
+/// What a counter of nftables has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
 impl Netns {
     /// A new one, or the complaint.
     pub(crate) fn try_new(role: &str) -> Result<Self, String> {
@@ -70,6 +77,17 @@ impl Netns {
     /// Removes every rule.
     pub(crate) fn heal(&self) {
         self.nft("flush ruleset\n");
+    }
+
+    /// A named counter of the table `inet adit`.
+    pub(crate) fn counted(&self, counter: &str) -> Counted {
+        let text = self.try_run("nft", &["list", "counter", "inet", "adit", counter], "");
+        let text = text.unwrap_or_else(|error| panic!("{error}"));
+        let after = |word: &str| {
+            let rest = text.split(word).nth(1).and_then(|rest| rest.split_whitespace().next());
+            rest.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {word} in {text}"))
+        };
+        Counted { packets: after("packets "), bytes: after("bytes ") }
     }
 
     /// A pair of devices of the same name, one in here and one in `other`, with these addresses, up.

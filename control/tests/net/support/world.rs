@@ -10,7 +10,7 @@
 //! Every agent's namespace has a target on the same loopback address, so that any agent may serve a dial.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_bench::target::{Stats, Target};
@@ -142,6 +142,11 @@ impl World {
     /// The server's Unix socket: files are not part of a network namespace.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("frontend.sock")
+    }
+
+    /// Where the test's certificates are.
+    pub(crate) fn certificates(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The server's metrics.
