@@ -358,7 +358,7 @@ fn handshakes(text: &mut Text, reports: &Reports<'_>) {
     for (shard, report) in reports {
         family.sample(&[("shard", shard)], report.handshakes_under_way);
     }
-    let help = "First packets of agents, by answer: accepted, retried (to prove their address), refused, ignored, rejected.";
+    let help = "First packets of agents, by answer; `retried`: asked to prove their address.";
     let mut family = text.family("adit_handshakes_total", Kind::Counter, help);
     for (shard, report) in reports {
         let counts = &report.endpoint;

@@ -9,6 +9,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::support::flows::Flows;
 use crate::support::netns::Netns;
 use crate::support::world::{Case, PORT, SERVER, TARGET, World};
 use crate::tunnels::client::connect;
@@ -85,11 +86,11 @@ fn wave(net: &Netns, initials: &mut Initials, number: u8) {
 /// addresses that proved nothing is at most three times what came from them (RFC 9000 section 8).
 pub(crate) async fn a_flood_of_handshakes_keeps_nobody_out_and_is_not_amplified(case: Case) {
     let mut world = World::start(case, 2).await;
-    let mut running = connect(&world.socket(), TARGET).await.expect("a tunnel");
     let net = flooder(&world);
     let mut initials = Initials::new(&world);
     world.agents[1].kill().await;
     world.wait_for_agents(1).await;
+    let mut flows = Flows::start(&world.socket(), TARGET, 1).await;
     wave(&net, &mut initials, 0);
     let metrics = world.server_metrics().await;
     assert!(metrics.sum("adit_handshakes_total", "answer=\"retried\"") > 0, "nobody had to prove an address");
@@ -113,6 +114,7 @@ pub(crate) async fn a_flood_of_handshakes_keeps_nobody_out_and_is_not_amplified(
     let payload = came.bytes - 28 * came.packets;
     assert!(came.packets > u64::from(WAVE) * 6 && went.packets > 0, "{came:?} {went:?}");
     assert!(went.bytes <= 3 * payload, "{came:?} {went:?}");
-    soon("echo", bytes::echo(&mut running, 1, 100_000)).await.expect("what ran goes on");
+    flows.go_on("a flood").await;
+    flows.finish().await;
     world.settle().await;
 }
