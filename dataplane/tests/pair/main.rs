@@ -6,6 +6,7 @@ mod readers;
 mod stand;
 mod stopped;
 mod streams;
+mod tls;
 
 use adit_io::DriverConfig;
 use adit_io::epoll::EpollDriver;
@@ -40,4 +41,13 @@ on_each_driver![
     stopped::a_hundred_stopped_readers_cost_only_themselves,
     stopped::a_thousand_stopped_readers_cost_only_themselves,
     stopped::stopped_readers_leave_receive_slots_to_others,
+    tls::bytes_both_ways_over_tls_and_half_close,
+    tls::a_target_may_end_first_over_tls,
+    tls::the_answer_has_a_record_of_its_own,
+    tls::the_end_of_tcp_alone_is_a_reset,
+    tls::a_targets_reset_is_no_orderly_end,
+    tls::a_forged_record_ends_the_tunnel_and_nothing_else,
+    tls::stopped_readers_over_tls_cost_only_themselves,
+    tls::whoever_is_not_believed_is_told_and_gone,
+    tls::handshakes_are_bounded_in_number_and_time,
 ];

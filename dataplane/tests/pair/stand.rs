@@ -166,15 +166,29 @@ impl Stand {
     where
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
+        Self::start_telling(make, size, Vec::new())
+    }
+
+    /// The same, where the server's shard is told more before anything happens.
+    pub(crate) fn start_telling<D>(
+        make: MakeDriver<D>,
+        size: &DriverConfig,
+        more: Vec<Command<OwnedSocket>>,
+    ) -> Self
+    where
+        D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
+    {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("frontend.socket");
         let listener = UnixListener::bind(&socket).unwrap();
+        let listen = Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectUnix };
+        let commands: Vec<_> = more.into_iter().chain([listen]).collect();
         let wishes = Arc::new(Wishes::default());
         let (ready, wait) = channel();
         let (send, reports) = channel();
         let tidings = Tidings { ready, reports: send };
         let (wished, size) = (wishes.clone(), *size);
-        let control = std::thread::spawn(move || control(make, &size, listener, &wished, &tidings));
+        let control = std::thread::spawn(move || control(make, &size, commands, &wished, &tidings));
         wait.recv_timeout(DEADLINE).expect("the agent is welcome");
         Self { socket, wishes, reports, control, _folder: folder }
     }
@@ -219,7 +233,7 @@ impl Stand {
 fn control<D>(
     make: MakeDriver<D>,
     size: &DriverConfig,
-    listener: UnixListener,
+    commands: Vec<Command<OwnedSocket>>,
     wishes: &Wishes,
     tidings: &Tidings,
 ) -> Reports
@@ -239,10 +253,9 @@ where
     let tls = tls::server_config(certs, key, Some(authority.roots())).unwrap();
     let role = ServerRole { strategies: vec![Strategy::Default], answer_time: ANSWER_TIME_MAX };
     let server = start(Role::Server(role), quic(Some(tls), None), udp, make, *size);
-    server
-        .handle
-        .send(Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectUnix })
-        .unwrap();
+    for command in commands {
+        server.handle.send(command).unwrap();
+    }
 
     let (udp, _) = bind_udp(loopback, &options).unwrap();
     let tls = tls::client_config(authority.roots(), Some(authority.identity())).unwrap();

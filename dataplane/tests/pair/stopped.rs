@@ -18,7 +18,7 @@ use crate::stand::{DEADLINE, MakeDriver, Stand};
 /// Nobody else may wait longer than this, for an echo or for a dial.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// One at a time: cases that run at once would measure each other.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
 
 pub(crate) fn one_stopped_reader_costs_only_itself<D>(make: MakeDriver<D>)
 where

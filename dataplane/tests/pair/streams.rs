@@ -9,7 +9,7 @@ use adit_io::{DatagramDriver, Driver, net::OwnedSocket};
 use crate::stand::{DEADLINE, MakeDriver, Stand};
 
 /// A target that handles one connection.
-fn target(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+pub(crate) fn target(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
@@ -21,11 +21,11 @@ fn target(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHa
     (address, thread)
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
-const MIB: usize = 1024 * 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
 
 pub(crate) fn bytes_both_ways_and_half_close<D>(make: MakeDriver<D>)
 where
