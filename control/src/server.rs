@@ -76,15 +76,6 @@ async fn open_frontends(
     part: &mut ServerPart,
 ) -> Result<(), String> {
     let ServerConfig { frontends, common, .. } = config;
-    if let Some(TcpFrontends { bind, tls }) = &frontends.tcp {
-        let (sockets, address) = tcp::bind_frontends(bind, common.shards).await?;
-        for (shard, socket) in (0..).map(ShardId).zip(sockets) {
-            supervisor.post(Post::To(shard, Command::FrontendTls(Arc::clone(tls))));
-            supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::HttpConnectTls }));
-        }
-        listening("frontends over TCP", address);
-        part.serves_tcp = true;
-    }
     if let Some(path) = &frontends.uds_path {
         let (listener, file) = unix::listen(path, frontends.delete_existing_uds_file)?;
         part.file = Some(file);
@@ -93,6 +84,15 @@ async fn open_frontends(
             Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::HttpConnectUnix },
         ));
         tracing::info!(what = "frontends", path = %path.display(), "listening");
+    }
+    if let Some(TcpFrontends { bind, tls }) = &frontends.tcp {
+        let (sockets, address) = tcp::bind_frontends(bind, common.shards).await?;
+        for (shard, socket) in (0..).map(ShardId).zip(sockets) {
+            supervisor.post(Post::To(shard, Command::FrontendTls(Arc::clone(tls))));
+            supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::HttpConnectTls }));
+        }
+        listening("frontends over TCP", address);
+        part.serves_tcp = true;
     }
     Ok(())
 }

@@ -12,4 +12,5 @@ mod leaks;
 mod lifecycle;
 mod routing;
 mod support;
+mod tls;
 mod tunnels;
