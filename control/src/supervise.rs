@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::limits::SHARDS_MAX;
+use adit_dataplane::limits::{PASSED_CONNECTIONS_MAX, SHARDS_MAX};
 use adit_dataplane::port::{Command, Event, ServerTarget, ShardId, ShardReport};
 use adit_dataplane::route::RouteTable;
 use adit_dataplane::shard::peers;
@@ -159,7 +159,7 @@ impl Supervisor {
             return;
         }
         let wakers = self.shards.iter().map(ShardThread::waker).collect();
-        for (shard, peers) in self.shards.iter_mut().zip(peers::connect(wakers)) {
+        for (shard, peers) in self.shards.iter_mut().zip(peers::connect(wakers, PASSED_CONNECTIONS_MAX)) {
             shard.send(Command::Peers(peers));
         }
     }

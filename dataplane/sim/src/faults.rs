@@ -35,6 +35,8 @@ pub struct NetFaults {
     pub blackhole: Option<(Span, Span)>,
     /// How long from one new outer port for a host behind NAT to the next.
     pub rebind: Option<Span>,
+    /// Datagrams that reach another of the sockets that share an address than the one they are meant for.
+    pub misdirect: Ppm,
 }
 
 /// What may go wrong between a shard and its kernel.
@@ -87,6 +89,8 @@ pub struct ProcessFaults {
     pub deschedule_for: Span,
     /// From a wake to its effect.
     pub wake_delay: Span,
+    /// Wakes of one shard by another that have no effect.
+    pub wake_lost: Ppm,
 }
 
 /// Stream sockets of the world: buffers and latencies.
@@ -151,6 +155,7 @@ impl Faults {
                 rate: None,
                 blackhole: None,
                 rebind: None,
+                misdirect: Ppm::NEVER,
             },
             io: IoFaults {
                 op_latency: Span::micros(1, 5),
@@ -176,6 +181,7 @@ impl Faults {
                 deschedule: Ppm::NEVER,
                 deschedule_for: Span::ZERO,
                 wake_delay: Span::ZERO,
+                wake_lost: Ppm::NEVER,
             },
             pipe: PipeFaults {
                 latency: Span::micros(20, 60),
@@ -205,6 +211,7 @@ impl Faults {
         process.deschedule = often(rng, 5_000);
         process.deschedule_for = Span::millis(20, 200);
         process.wake_delay = exists(rng, || Span::millis(0, 20)).unwrap_or(Span::ZERO);
+        process.wake_lost = often(rng, 900_000);
         let pipe = &mut faults.pipe;
         pipe.latency = *rng.pick(&[Span::micros(0, 10), Span::micros(20, 200), Span::millis(1, 30)]);
         pipe.buffer_bytes =
@@ -263,6 +270,7 @@ impl NetFaults {
             )
         });
         net.rebind = rng.chance(Ppm::percent(25)).then(|| Span::millis(300, 4_000));
+        net.misdirect = often(rng, 100_000);
         net
     }
 }

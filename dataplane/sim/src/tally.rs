@@ -51,11 +51,16 @@ pub enum Family {
     MailboxFull,
     AgentRestart,
     ServerRestart,
+    ServerDrain,
+    Misdirected,
+    WakeLost,
+    DialHandedOver,
+    DialHandedBack,
 }
 
 impl Family {
     /// All families, in the order of their values.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 50] = [
         Self::DatagramLost,
         Self::DatagramDuplicated,
         Self::DatagramReordered,
@@ -101,6 +106,11 @@ impl Family {
         Self::MailboxFull,
         Self::AgentRestart,
         Self::ServerRestart,
+        Self::ServerDrain,
+        Self::Misdirected,
+        Self::WakeLost,
+        Self::DialHandedOver,
+        Self::DialHandedBack,
     ];
 }
 

@@ -182,8 +182,8 @@ impl<D: DatagramDriver> Shard<D> {
         self.pass(chosen.shard, Passed::Dial(Box::new(moved)));
     }
 
-    /// A datagram that the kernel gave to this shard and that another one owns. It is copied: it must not hold a slot of
-    /// this shard's while the other one is slow.
+    /// A datagram that the kernel gave to this shard and that another one owns. It is copied: it must not hold a slot
+    /// of this shard's while the other one is slow.
     pub(super) fn forward_stray(&mut self, stray: Datagrams) {
         self.stats.stray_datagrams += 1;
         let owner = short_header_owner(&stray.data, self.config.quic.shards).map(ShardId);

@@ -1,7 +1,8 @@
 //! A shard: one thread's sockets, QUIC endpoint, tunnels and timers, as a function of (state, completions, now).
 //!
-//! It shares nothing. Only messages cross to control ([`mailbox`]) and to other shards ([`peers`]); only whole sockets ever move. The same code
-//! runs over io_uring, epoll and the simulator. [`Shard::turn`] is one pass: collect, decide, act.
+//! It shares nothing. Only messages cross, to control ([`mailbox`]) and to other shards ([`peers`]); only whole sockets
+//! ever move. The same code runs over io_uring, epoll and the simulator. [`Shard::turn`] is one pass: collect, decide,
+//! act.
 //!
 //! Deliberately absent: locks, a clock, waiting for control, policy other than pure functions over snapshots.
 

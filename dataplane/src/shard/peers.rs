@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 
 use super::tunnel::PendingDial;
-use crate::limits::{PASSED_CONNECTIONS_MAX, STRAYS_MAX};
+use crate::limits::STRAYS_MAX;
 use crate::port::{ConnectionKey, ShardId};
 use crate::stream::tls::TlsSession;
 
@@ -75,13 +75,14 @@ impl<S> fmt::Debug for Peers<S> {
 }
 
 /// Connects the shards of one process: one [`Peers`] for each waker, in shard order. They are handed out as
-/// [`crate::port::Command::Peers`] before anything listens.
+/// [`crate::port::Command::Peers`] before anything listens. A shard's inbox holds at most `connections_max`
+/// connections, in production [`crate::limits::PASSED_CONNECTIONS_MAX`]; more are answered with 503.
 #[must_use]
-pub fn connect<S>(wakers: Vec<Arc<dyn Wake>>) -> Vec<Peers<S>> {
+pub fn connect<S>(wakers: Vec<Arc<dyn Wake>>, connections_max: usize) -> Vec<Peers<S>> {
     let inboxes: Arc<[Inbox<S>]> = wakers
         .into_iter()
         .map(|shard| Inbox {
-            connections: ArrayQueue::new(PASSED_CONNECTIONS_MAX),
+            connections: ArrayQueue::new(connections_max),
             strays: ArrayQueue::new(STRAYS_MAX),
             closed: AtomicBool::new(false),
             shard,
@@ -206,13 +207,15 @@ mod tests {
         }
     }
 
+    const INBOX: usize = 3;
+
     fn frontend(socket: u32) -> Passed<u32> {
         Passed::Frontend { socket, peer: PeerAddr::Unix }
     }
 
     fn pair() -> (Peers<u32>, Peers<u32>, Arc<Count>) {
         let woken = Arc::new(Count::default());
-        let mut peers = connect(vec![Arc::new(Count::default()), Arc::clone(&woken) as Arc<dyn Wake>]);
+        let mut peers = connect(vec![Arc::new(Count::default()), Arc::clone(&woken) as Arc<dyn Wake>], INBOX);
         let second = peers.remove(1);
         (peers.remove(0), second, woken)
     }
@@ -230,12 +233,12 @@ mod tests {
     #[test]
     fn a_full_inbox_hands_the_connection_back() {
         let (mut first, second, woken) = pair();
-        for socket in 0..u32::try_from(PASSED_CONNECTIONS_MAX).unwrap() {
+        for socket in 0..3 {
             first.pass(ShardId(1), frontend(socket)).unwrap();
         }
         let back = first.pass(ShardId(1), frontend(7777)).unwrap_err();
         assert!(matches!(back[..], [Passed::Frontend { socket: 7777, .. }]));
-        assert_eq!(woken.0.load(Ordering::Relaxed), PASSED_CONNECTIONS_MAX);
+        assert_eq!(woken.0.load(Ordering::Relaxed), INBOX);
         assert!(matches!(second.try_recv(), Some(Passed::Frontend { socket: 0, .. })));
     }
 

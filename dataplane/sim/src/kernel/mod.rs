@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use adit_io::{Close, OpKind, Outcome, Refusal, SlotSize, SocketId, Token};
 
 use crate::clock::SimTime;
-use crate::net::{Event, HostId, Owner, SimNet, SimSocket};
+use crate::net::{Event, HostId, Owner, SimNet, SimSocket, SocketKind};
 use crate::rng::{Ppm, Span};
 use crate::tally::Family;
 pub(crate) use complete::Ready;
@@ -408,6 +408,20 @@ impl SimNet {
             self.close(socket, how);
         }
         self.processes[pid].table.clear();
+    }
+
+    /// A process of several drivers has ended: what they had passed to each other and not taken is closed.
+    pub(crate) fn close_passed(&mut self, host: HostId) {
+        let waiting: Vec<SimSocket> = self
+            .sockets
+            .iter()
+            .filter(|(_, entry)| entry.host == host && entry.owner == Owner::Detached)
+            .filter(|(_, entry)| matches!(entry.kind, SocketKind::Stream { .. }))
+            .map(|(socket, _)| socket)
+            .collect();
+        for socket in waiting {
+            self.close(socket, Close::Graceful);
+        }
     }
 
     /// Draws how a turn that found nothing to do will be woken, given its deadline.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use adit_dataplane::quic::SHARD_BITS;
 use adit_io::Ecn;
 use bytes::Bytes;
 
@@ -51,13 +52,33 @@ impl SimNet {
         if taken {
             return Err(EADDRINUSE);
         }
+        Ok(self.join_udp(host, addr))
+    }
+
+    /// One more UDP socket on an address that others of the host may have (`SO_REUSEPORT`): datagrams go to the one
+    /// whose place in the order of joining is the shard in their connection ID.
+    pub fn join_udp(&mut self, host: HostId, addr: SocketAddr) -> SimSocket {
         let udp = Udp { addr, queue: VecDeque::new(), queued_bytes: 0, pending_error: None };
         let socket = self.sockets.insert(host, Owner::Detached, SocketKind::Udp(udp));
         if let Some(entry) = self.sockets.get_mut(socket) {
             entry.local = Some(addr);
         }
-        self.udp_bound.entry((host, port)).or_default().push(socket);
-        Ok(socket)
+        self.udp_bound.entry((host, addr.port())).or_default().push(socket);
+        socket
+    }
+
+    /// Which of the sockets that share an address gets this datagram: the steering program's answer, or now and then
+    /// another, as before the program is attached and while sockets join.
+    fn steer(&mut self, sockets: &[SimSocket], data: &[u8]) -> Option<SimSocket> {
+        let [first, _, ..] = sockets else { return sockets.first().copied() };
+        if self.net_rng.chance(self.faults.net.misdirect) {
+            self.hit(Family::Misdirected);
+            return Some(*self.net_rng.pick(sockets));
+        }
+        let long = data.first().is_some_and(|byte| byte & 0x80 != 0);
+        let offset = if long { SHARD_BITS.long_header_offset } else { SHARD_BITS.short_header_offset };
+        let Some(byte) = data.get(usize::from(offset)) else { return Some(*first) };
+        Some(sockets[usize::from(byte & SHARD_BITS.mask) % sockets.len()])
     }
 
     pub(crate) fn udp(&self, socket: SimSocket) -> Option<&Udp> {
@@ -214,13 +235,16 @@ impl SimNet {
 
     pub(super) fn datagram_arrives(&mut self, flying: Flying) {
         let Some(host) = self.host_at(flying.from_host, flying.to.ip()) else { return };
-        let bound = self.udp_bound.get(&(host, flying.to.port())).and_then(|sockets| {
-            sockets.iter().copied().find(|socket| {
-                self.udp(*socket)
-                    .is_some_and(|udp| udp.addr.ip().is_unspecified() || udp.addr.ip() == flying.to.ip())
-            })
-        });
-        let Some(socket) = bound else {
+        let takes = |socket: &SimSocket| {
+            self.udp(*socket)
+                .is_some_and(|udp| udp.addr.ip().is_unspecified() || udp.addr.ip() == flying.to.ip())
+        };
+        let bound: Vec<SimSocket> = self
+            .udp_bound
+            .get(&(host, flying.to.port()))
+            .map(|sockets| sockets.iter().copied().filter(takes).collect())
+            .unwrap_or_default();
+        let Some(socket) = self.steer(&bound, &flying.data) else {
             self.note("unbound", u64::from(flying.to.port()), flying.data.len() as u64);
             // The sender learns of it by the address that it used.
             let back = self.faults.net.delay;

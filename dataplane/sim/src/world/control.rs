@@ -4,12 +4,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use adit_dataplane::port::{Command, ConnectionKey, Event, ResolveKey, Verdict};
-use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTableBuilder};
+use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTable, RouteTableBuilder};
 use adit_dataplane::wire::{Hello, Welcome};
 
-use super::options::Silence;
+use super::options::{DrainPlan, Silence};
 use crate::clock::{Clock, SimTime};
 use crate::faults::ControlFaults;
 use crate::net::SimSocket;
@@ -34,6 +35,8 @@ pub(super) enum Action {
     Kill(Who),
     /// It comes back.
     Start(Who),
+    /// The server is told to end.
+    Drain(DrainPlan),
     /// The server's mailbox is filled.
     Flood,
     /// Nothing gets through for a while.
@@ -79,6 +82,7 @@ pub(super) struct Control {
     /// Which agent is behind a connection of the present server.
     agents: BTreeMap<ConnectionKey, usize>,
     names: BTreeMap<String, IpAddr>,
+    server_shards: u8,
     /// When which agent's connection was lost (`None`: the server died, all of them).
     pub(super) losses: Vec<(SimTime, Option<usize>)>,
     /// Dials that ended, as the server reported them.
@@ -88,7 +92,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(seed: u64, clock: Clock, names: BTreeMap<String, IpAddr>) -> Self {
+    pub(super) fn new(seed: u64, clock: Clock, names: BTreeMap<String, IpAddr>, server_shards: u8) -> Self {
         Self {
             clock,
             rng: Prng::new(seed, "control"),
@@ -97,6 +101,7 @@ impl Control {
             routes: RouteTableBuilder::new(),
             agents: BTreeMap::new(),
             names,
+            server_shards,
             losses: Vec::new(),
             dials_finished: 0,
             stalled_until: SimTime(0),
@@ -150,7 +155,7 @@ impl Control {
         false
     }
 
-    /// Takes one event of a process. Gives back what is to be told to the server at once.
+    /// Takes one event of a process. Gives back the routes when all of the server's shards are to be told of others.
     pub(super) fn on_event(
         &mut self,
         who: Who,
@@ -158,7 +163,7 @@ impl Control {
         event: Event,
         faults: &ControlFaults,
         tally: &mut Tally,
-    ) -> Option<Command<SimSocket>> {
+    ) -> Option<Arc<RouteTable>> {
         match (who, event) {
             (Who::Server, Event::AgentPresented { connection, hello, .. }) => {
                 self.answer(faults, tally, || Action::Verdict { start, connection, hello: hello.clone() });
@@ -168,7 +173,7 @@ impl Control {
                 if let Some(agent) = self.agents.remove(&connection) {
                     self.losses.push((self.clock.time(), Some(agent)));
                 }
-                self.routes.remove_connection(connection).then(|| Command::Routes(self.routes.snapshot()))
+                self.routes.remove_connection(connection).then(|| self.routes.snapshot())
             }
             (Who::Agent(agent), Event::ServerLost { was_ready, .. }) => {
                 if was_ready {
@@ -188,20 +193,20 @@ impl Control {
         }
     }
 
-    /// The commands that carry a verdict: the verdict, and routes that lead to the agent.
+    /// A verdict for the shard that asked, and routes that lead to the agent for all of them.
     pub(super) fn verdict(
         &mut self,
         connection: ConnectionKey,
         hello: &Hello,
         server_start: u64,
-    ) -> [Command<SimSocket>; 2] {
+    ) -> (Command<SimSocket>, Arc<RouteTable>) {
         let agent = hello.agent_id.rsplit('-').next().and_then(|index| index.parse().ok()).unwrap_or(0);
         self.agents.insert(connection, agent);
         let session = AgentSession {
             realm: Realm::default(),
             agent_id: hello.agent_id.as_str().into(),
             instance_id: hello.instance_id.clone().into(),
-            identifiers: std::sync::Arc::new(Identifiers::parse(&hello.identifiers).unwrap_or_default()),
+            identifiers: Arc::new(Identifiers::parse(&hello.identifiers).unwrap_or_default()),
             since: self.clock.now(),
         };
         self.routes.add_connection(connection, session);
@@ -209,14 +214,11 @@ impl Control {
             server_id: "server".to_owned(),
             instance_id: server_start.to_le_bytes().to_vec(),
             server_count: 1,
-            shards: 1,
+            shards: u32::from(self.server_shards),
             features: 0,
             version: "sim".to_owned(),
         };
-        [
-            Command::Verdict { connection, verdict: Verdict::Accept(welcome) },
-            Command::Routes(self.routes.snapshot()),
-        ]
+        (Command::Verdict { connection, verdict: Verdict::Accept(welcome) }, self.routes.snapshot())
     }
 
     /// The answer about a name.

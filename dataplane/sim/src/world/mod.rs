@@ -1,4 +1,4 @@
-//! A world: one server, one or two agents, clients and targets on simulated hosts, driven event by event.
+//! A world: one server of one or more shards, one or two agents, clients and targets on simulated hosts, driven event by event.
 //!
 //! Safety first: while faults are on, anything may be slow and nothing may be wrong. Then the faults end, and within
 //! a bounded time everything must come to its end, a new tunnel must work, and every table must be empty.
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use adit_dataplane::port::{Command, ListenerKind, ServerTarget, ShardReport};
 
@@ -114,9 +116,27 @@ impl std::error::Error for Failure {}
 struct Slot {
     host: HostId,
     udp: SocketAddr,
-    node: Option<Node>,
+    /// Its shards; none while it is away.
+    nodes: Vec<Node>,
     starts: u64,
-    report: Option<Box<ShardReport>>,
+    /// What each of them said last.
+    reports: Vec<Option<Box<ShardReport>>>,
+}
+
+impl Slot {
+    const fn new(host: HostId, udp: SocketAddr) -> Self {
+        Self { host, udp, nodes: Vec::new(), starts: 0, reports: Vec::new() }
+    }
+
+    /// Whether it runs and all of it has drained.
+    fn is_drained(&self) -> bool {
+        self.nodes.iter().all(|node| node.shard.is_drained())
+    }
+
+    /// Whether every shard has answered.
+    fn has_reported(&self) -> bool {
+        self.reports.len() == self.nodes.len() && self.reports.iter().all(Option::is_some)
+    }
 }
 
 /// See the module's documentation.
@@ -133,7 +153,11 @@ pub struct World {
     cases: Vec<Case>,
     deaths: Vec<(SimTime, Option<usize>)>,
     healed_at: Option<SimTime>,
+    /// The server was told to end, like this.
+    draining: Option<options::DrainPlan>,
     turns: u64,
+    /// Wakes of shards by others that had no effect.
+    wakes_lost: Arc<AtomicU64>,
 }
 
 impl World {
@@ -147,25 +171,19 @@ impl World {
         let clock = net.borrow().clock();
         let server_host = net.borrow_mut().add_host(&[SERVER_IP], None);
         let target_host = net.borrow_mut().add_host(&[TARGETS_IP], None);
-        let server = Slot {
-            host: server_host,
-            udp: SocketAddr::new(SERVER_IP, SERVER_PORT),
-            node: None,
-            starts: 0,
-            report: None,
-        };
+        let server = Slot::new(server_host, SocketAddr::new(SERVER_IP, SERVER_PORT));
         let mut agents = Vec::new();
         for index in 0..options.agents {
             let number = u8::try_from(index + 1).expect("few agents");
             let ip = IpAddr::V4(Ipv4Addr::new(10, 2, 0, number));
             let outer = options.nat.then_some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)));
             let host = net.borrow_mut().add_host(&[ip], outer);
-            agents.push(Slot { host, udp: SocketAddr::new(ip, 0), node: None, starts: 0, report: None });
+            agents.push(Slot::new(host, SocketAddr::new(ip, 0)));
         }
         let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
         let mut world = Self {
             rng: Prng::new(options.seed, "world"),
-            control: Control::new(options.seed, clock.clone(), names),
+            control: Control::new(options.seed, clock.clone(), names, options.server_shards),
             net,
             clock,
             server,
@@ -174,7 +192,9 @@ impl World {
             cases: Vec::new(),
             deaths: Vec::new(),
             healed_at: None,
+            draining: None,
             turns: 0,
+            wakes_lost: Arc::default(),
             options,
         };
         world.begin();
@@ -194,6 +214,9 @@ impl World {
             self.control.plan(SimTime(restart.at_ns), Action::Kill(who));
             self.control.plan(SimTime(restart.at_ns + restart.down_ns), Action::Start(who));
         }
+        if let Some(drain) = self.options.drain {
+            self.control.plan(SimTime(drain.at_ns), Action::Drain(drain));
+        }
         for silence in self.options.silences.clone() {
             self.control.plan(SimTime(silence.at_ns), Action::Silence(silence));
         }
@@ -201,6 +224,13 @@ impl World {
             self.control.plan(SimTime(at), Action::Flood);
         }
         self.control.plan(SimTime(self.options.heal_at_ns), Action::Heal);
+    }
+
+    fn slot_ref(&self, who: Who) -> &Slot {
+        match who {
+            Who::Server => &self.server,
+            Who::Agent(index) => &self.agents[index],
+        }
     }
 
     fn add_case(&mut self, plan: options::TunnelPlan, proof: bool) {
@@ -221,17 +251,21 @@ impl World {
     /// Starts a process, and tells it what control tells it first.
     fn start(&mut self, who: Who) {
         let slot = self.slot(who);
-        if slot.node.is_some() {
+        if !slot.nodes.is_empty() {
             return;
         }
         slot.starts += 1;
         let (host, udp, starts) = (slot.host, slot.udp, slot.starts);
-        let (node, first) = match who {
+        let (nodes, first) = match who {
             Who::Server => {
-                let node = Node::server(&self.net, host, udp, &self.options, starts);
+                let shards = 0..self.options.server_shards;
+                let nodes: Vec<Node> = shards
+                    .map(|shard| Node::server(&self.net, host, udp, &self.options, starts, shard))
+                    .collect();
+                Node::connect(&nodes, &self.options, &self.wakes_lost);
                 let address = Address::Unix(host, SOCKET_PATH.to_owned());
                 let socket = self.net.borrow_mut().listen(host, address, 128).expect("the path is free");
-                (node, Command::Listen { socket, kind: ListenerKind::HttpConnectUnix })
+                (nodes, Command::Listen { socket, kind: ListenerKind::HttpConnectUnix })
             }
             Who::Agent(index) => {
                 let node = Node::agent(&self.net, host, udp, &self.options, index, starts);
@@ -239,11 +273,13 @@ impl World {
                     addresses: vec![SocketAddr::new(SERVER_IP, SERVER_PORT)],
                     server_name: SERVER_NAME.to_owned(),
                 };
-                (node, Command::Server(target))
+                (vec![node], Command::Server(target))
             }
         };
-        node.handle.send(first).expect("a new mailbox is empty");
-        self.slot(who).node = Some(node);
+        assert!(nodes[0].handle.send(first).is_ok(), "a new mailbox has room");
+        let slot = self.slot(who);
+        slot.reports = nodes.iter().map(|_| None).collect();
+        slot.nodes = nodes;
         if starts > 1 {
             self.net.borrow_mut().tally.hit(match who {
                 Who::Server => Family::ServerRestart,
@@ -254,7 +290,9 @@ impl World {
 
     fn kill(&mut self, who: Who) {
         let now = self.clock.time();
-        if self.slot(who).node.take().is_some() {
+        if !std::mem::take(&mut self.slot(who).nodes).is_empty() {
+            let host = self.slot(who).host;
+            self.net.borrow_mut().close_passed(host);
             self.control.on_death(who);
             self.deaths.push((now, if let Who::Agent(index) = who { Some(index) } else { None }));
         }

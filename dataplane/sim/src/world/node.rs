@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use adit_dataplane::config::{AgentRole, Role, ServerRole, ShardConfig};
-use adit_dataplane::port::ShardId;
+use adit_dataplane::port::{Command, ShardId};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, TimeSource};
 use adit_dataplane::route::Strategy;
 use adit_dataplane::shard::Shard;
 use adit_dataplane::shard::mailbox::{self, ShardHandle};
+use adit_dataplane::shard::peers;
 use adit_dataplane::wire::Hello;
 use adit_io::{Driver, Wake};
 
@@ -20,7 +22,7 @@ use super::pki::pki;
 use crate::clock::SimTime;
 use crate::driver::{DriverConfig, SimDriver};
 use crate::net::{HostId, SimNet, SimSocket};
-use crate::rng::Prng;
+use crate::rng::{Ppm, Prng};
 
 /// A running process.
 #[derive(Debug)]
@@ -35,6 +37,25 @@ struct Looking;
 
 impl Wake for Looking {
     fn wake(&self) {}
+}
+
+/// A wake that is lost now and then, until the faults end.
+#[derive(Debug)]
+struct Unreliable {
+    inner: Arc<dyn Wake>,
+    draw: Mutex<Prng>,
+    chance: Ppm,
+    lost: Arc<AtomicU64>,
+}
+
+impl Wake for Unreliable {
+    fn wake(&self) {
+        if self.draw.lock().unwrap_or_else(PoisonError::into_inner).chance(self.chance) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.inner.wake();
+        }
+    }
 }
 
 /// Retry tokens carry the wall time; here it stands still.
@@ -52,19 +73,38 @@ impl Node {
         self.shard.driver().next_runnable_at()
     }
 
-    /// The server's process, on its UDP address.
+    /// One shard of the server's process, on its UDP address.
     pub(super) fn server(
         net: &Rc<RefCell<SimNet>>,
         host: HostId,
         udp: SocketAddr,
         options: &Options,
         start: u64,
+        shard: u8,
     ) -> Self {
         let role = Role::Server(ServerRole {
             strategies: vec![Strategy::Default],
             answer_time: Duration::from_secs(30),
         });
-        Self::start(net, host, udp, options, options.server, role, &format!("server {start}"))
+        let name = format!("server {start} {shard}");
+        Self::start(net, host, udp, options, (options.server, role), &name, shard)
+    }
+
+    /// The shards of one process learn of each other. What wakes a shard for another may have no effect, and is
+    /// counted then.
+    pub(super) fn connect(nodes: &[Self], options: &Options, lost: &Arc<AtomicU64>) {
+        if nodes.len() < 2 {
+            return;
+        }
+        let wakers = nodes.iter().enumerate().map(|(index, node)| {
+            let draw = Mutex::new(Prng::new(options.seed, &format!("wakes of {index}")));
+            let chance = options.faults.process.wake_lost;
+            Arc::new(Unreliable { inner: node.shard.driver().waker(), draw, chance, lost: Arc::clone(lost) })
+                as Arc<dyn Wake>
+        });
+        for (node, peers) in nodes.iter().zip(peers::connect(wakers.collect(), options.inbox_max)) {
+            assert!(node.handle.send(Command::Peers(peers)).is_ok(), "a new mailbox is empty");
+        }
     }
 
     /// An agent's process. `start` counts the starts of this agent.
@@ -87,13 +127,13 @@ impl Node {
         };
         let role = Role::Agent(AgentRole {
             hello,
-            connections: None,
+            connections: options.agent_connections,
             retry_interval: Duration::from_millis(200),
             retry_interval_max: Duration::from_secs(2),
             first_shard: 0,
             shards: 1,
         });
-        Self::start(net, host, udp, options, options.agent, role, &format!("agent {index} {start}"))
+        Self::start(net, host, udp, options, (options.agent, role), &format!("agent {index} {start}"), 0)
     }
 
     fn start(
@@ -101,9 +141,9 @@ impl Node {
         host: HostId,
         udp: SocketAddr,
         options: &Options,
-        driver: DriverConfig,
-        role: Role,
+        (driver, role): (DriverConfig, Role),
         name: &str,
+        shard: u8,
     ) -> Self {
         let mut rng = Prng::new(options.seed, name);
         let (mut seed, mut quic_seed) = ([0; 32], [0; 32]);
@@ -111,8 +151,8 @@ impl Node {
         rng.fill(&mut quic_seed);
         let server = matches!(role, Role::Server(_));
         let quic = QuicConfig {
-            shard: 0,
-            shards: 1,
+            shard,
+            shards: if server { options.server_shards } else { 1 },
             generation: 0,
             seed: quic_seed,
             // The same for every start of a process, so that its resets are believed after a restart.
@@ -124,7 +164,7 @@ impl Node {
             time_source: Some(Arc::new(StoppedWallClock)),
         };
         let config = ShardConfig {
-            id: ShardId(0),
+            id: ShardId(shard),
             role,
             quic,
             seed,
@@ -134,8 +174,11 @@ impl Node {
             defect: options.defect,
         };
         let driver = SimDriver::new(net, host, driver);
-        let socket =
-            net.borrow_mut().bind_udp(host, udp).expect("a process's address is free when it starts");
+        let socket = if shard == 0 {
+            net.borrow_mut().bind_udp(host, udp).expect("a process's address is free when it starts")
+        } else {
+            net.borrow_mut().join_udp(host, udp)
+        };
         let (handle, shard_end) = mailbox::pair(driver.waker(), Arc::new(Looking));
         let shard = Shard::new(config, driver, shard_end, socket).expect("the configuration is valid");
         Self { shard, handle }

@@ -1,7 +1,9 @@
 //! Everything that is decided before a world starts, as plain data: what a failing seed prints, and what a
 //! hand-written story sets.
 
-use adit_dataplane::limits::{STOPPED_READER_BYTES, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_TRAINS_MAX};
+use adit_dataplane::limits::{
+    PASSED_CONNECTIONS_MAX, STOPPED_READER_BYTES, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_TRAINS_MAX,
+};
 
 use crate::driver::DriverConfig;
 use crate::faults::Faults;
@@ -82,6 +84,17 @@ pub struct Restart {
     pub down_ns: u64,
 }
 
+/// A server that is told to end, ends in order, and comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPlan {
+    /// When it is told, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// How long it may take.
+    pub for_ns: u64,
+    /// How long it is away afterwards.
+    pub down_ns: u64,
+}
+
 /// A time in which nothing gets through from one host to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Silence {
@@ -104,6 +117,12 @@ pub struct Options {
     pub faults: Faults,
     /// Agents, each a process on a host of its own.
     pub agents: usize,
+    /// Shards of the server, each with a driver and a thread of its own.
+    pub server_shards: u8,
+    /// Connections that each agent keeps; `None`: one for each shard of the server.
+    pub agent_connections: Option<u32>,
+    /// Connections that wait in one shard's inbox, at most.
+    pub inbox_max: usize,
     /// Whether agents are behind NAT.
     pub nat: bool,
     /// Sizes of the server's process.
@@ -120,6 +139,8 @@ pub struct Options {
     pub tunnels: Vec<TunnelPlan>,
     /// Processes that die.
     pub restarts: Vec<Restart>,
+    /// The server's drain in the middle of everything.
+    pub drain: Option<DrainPlan>,
     /// One-way blackholes at their times, besides those that the faults draw.
     pub silences: Vec<Silence>,
     /// Whether every dial of a service must succeed.
@@ -145,6 +166,9 @@ impl Options {
             seed,
             faults: Faults::none(),
             agents: 1,
+            server_shards: 1,
+            agent_connections: None,
+            inbox_max: PASSED_CONNECTIONS_MAX,
             nat: false,
             server: bounded(),
             agent: bounded(),
@@ -153,6 +177,7 @@ impl Options {
             budget_bytes: 1 << 30,
             tunnels: Vec::new(),
             restarts: Vec::new(),
+            drain: None,
             silences: Vec::new(),
             every_dial_succeeds: false,
             flood_at_ns: None,
@@ -171,6 +196,9 @@ impl Options {
         let mut options = Self::calm(seed);
         options.faults = Faults::swarm(&mut rng);
         options.agents = usize::try_from(rng.between(1, 2)).unwrap_or(1);
+        options.server_shards = *rng.pick(&[1, 1, 2, 2, 3]);
+        options.agent_connections = *rng.pick(&[None, Some(1), Some(2)]);
+        options.inbox_max = *rng.pick(&[1, 2, PASSED_CONNECTIONS_MAX]);
         options.nat = options.faults.net.rebind.is_some() || rng.chance(Ppm::percent(20));
         options.server = draw_driver(&mut rng);
         options.agent = draw_driver(&mut rng);
@@ -188,6 +216,11 @@ impl Options {
         let count = rng.between(20, 26);
         options.tunnels = (0..count).map(|_| draw_tunnel(&mut rng, bytes_max)).collect();
         options.restarts = draw_restarts(&mut rng, options.agents);
+        options.drain = rng.chance(Ppm::percent(8)).then(|| DrainPlan {
+            at_ns: rng.span(Span::millis(200, 3_500)),
+            for_ns: rng.span(Span::millis(0, 2_000)),
+            down_ns: rng.span(Span::millis(0, 1_000)),
+        });
         options.flood_at_ns = rng.chance(Ppm::percent(3)).then(|| rng.span(Span::millis(500, 3_000)));
         options.heal_at_ns = rng.span(Span::millis(3_000, 9_000));
         options.proof_bytes = 560_000;

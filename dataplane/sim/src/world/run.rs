@@ -1,9 +1,12 @@
 //! The loop: whatever is due first happens, ties are drawn, a shard takes exactly one turn.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use adit_dataplane::port::{Command, Event};
 
 use super::control::{Action, Who};
-use super::options::TunnelPlan;
+use super::options::{DrainPlan, TunnelPlan};
 use super::{Failure, Report, World};
 use crate::clock::{SimTime, nanos};
 use crate::net::{Ran, SimSocket};
@@ -25,7 +28,8 @@ const EVENTS_MAX: u64 = 6_000_000;
 enum Due {
     Net,
     Control,
-    Turn(Who),
+    /// Of one shard of a process.
+    Turn(Who, usize),
 }
 
 impl World {
@@ -63,7 +67,7 @@ impl World {
             match due {
                 Due::Net => self.run_net(),
                 Due::Control => self.run_control(),
-                Due::Turn(who) => self.take_turn(who)?,
+                Due::Turn(who, shard) => self.take_turn(who, shard)?,
             }
             let net = self.net.borrow();
             if let Some(violation) = net.violations().first() {
@@ -94,14 +98,12 @@ impl World {
         let mut best: Option<(SimTime, Due)> = None;
         let mut ties = 1;
         let event_at = self.net.borrow().next_event_at();
-        let mut candidates = vec![
-            (event_at, Due::Net),
-            (self.control.next_at(), Due::Control),
-            (self.server.node.as_ref().and_then(super::Node::next_runnable_at), Due::Turn(Who::Server)),
-        ];
-        for (index, agent) in self.agents.iter().enumerate() {
-            let at = agent.node.as_ref().and_then(super::Node::next_runnable_at);
-            candidates.push((at, Due::Turn(Who::Agent(index))));
+        let mut candidates = vec![(event_at, Due::Net), (self.control.next_at(), Due::Control)];
+        for who in self.everybody() {
+            let nodes = self.slot_ref(who).nodes.iter().enumerate();
+            // A shard that has drained takes no turns any more: its thread has ended.
+            let running = nodes.filter(|(_, node)| !node.shard.is_drained());
+            candidates.extend(running.map(|(shard, node)| (node.next_runnable_at(), Due::Turn(who, shard))));
         }
         let now = self.clock.time();
         for (at, due) in candidates {
@@ -134,18 +136,32 @@ impl World {
         }
     }
 
-    fn take_turn(&mut self, who: Who) -> Result<(), Box<Failure>> {
+    fn take_turn(&mut self, who: Who, shard: usize) -> Result<(), Box<Failure>> {
         self.turns += 1;
-        let Some(node) = &mut self.slot(who).node else { return Ok(()) };
+        let Some(node) = self.slot(who).nodes.get_mut(shard) else { return Ok(()) };
         if let Err(error) = node.shard.turn() {
             return Err(self.fail(format!("{who:?}: the driver broke: {error}")));
         }
-        self.hear(who);
+        let lost = self.wakes_lost.swap(0, Ordering::Relaxed);
+        (0..lost).for_each(|_| self.net.borrow_mut().tally.hit(Family::WakeLost));
+        self.hear(who, shard);
+        self.end_drained_server();
         Ok(())
     }
 
+    /// A server that was told to end has ended: it is away for a while.
+    fn end_drained_server(&mut self) {
+        let Some(drain) = self.draining.filter(|_| !self.server.nodes.is_empty() && self.server.is_drained())
+        else {
+            return;
+        };
+        self.draining = None;
+        self.kill(Who::Server);
+        self.control.plan(self.clock.time().plus_ns(drain.down_ns), Action::Start(Who::Server));
+    }
+
     /// Control takes what a shard said, unless it is stalled.
-    fn hear(&mut self, who: Who) {
+    fn hear(&mut self, who: Who, shard: usize) {
         let faults = self.net.borrow().faults().control.clone();
         if self.control.stalls(&faults) {
             return;
@@ -153,35 +169,42 @@ impl World {
         loop {
             let slot = self.slot(who);
             let start = slot.starts;
-            let Some(event) = slot.node.as_ref().and_then(|node| node.handle.try_recv()) else { return };
+            let Some(event) = slot.nodes.get(shard).and_then(|node| node.handle.try_recv()) else { return };
             if let Event::Stats(report) = event {
-                slot.report = Some(report);
+                slot.reports[shard] = Some(report);
                 continue;
             }
-            let command = {
+            let routes = {
                 let mut net = self.net.borrow_mut();
                 let now = self.clock.time();
                 net.trace.explain(now, || format!("{who:?} says {event:?}"));
                 self.control.on_event(who, start, event, &faults, &mut net.tally)
             };
-            if let Some(command) = command {
-                self.tell(who, command);
+            if let Some(routes) = routes {
+                self.tell_all(who, || Command::Routes(Arc::clone(&routes)));
             }
         }
     }
 
-    /// Tells a process something; a full mailbox is tried again by its next turn's end, here: at once, because a
+    /// Tells every shard of a process the same.
+    fn tell_all(&mut self, who: Who, command: impl Fn() -> Command<SimSocket>) {
+        for shard in 0..self.slot(who).nodes.len() {
+            self.tell(who, shard, command());
+        }
+    }
+
+    /// Tells a shard something; a full mailbox is tried again by its next turn's end, here: at once, because a
     /// turn empties it.
-    fn tell(&mut self, who: Who, command: Command<SimSocket>) {
+    fn tell(&mut self, who: Who, shard: usize, command: Command<SimSocket>) {
         let mut command = command;
         for _ in 0..64 {
-            let Some(node) = &mut self.slot(who).node else { return };
+            let Some(node) = self.slot(who).nodes.get(shard) else { return };
             match node.handle.send(command) {
                 Ok(()) => return,
                 Err(full) => command = full.0,
             }
             self.net.borrow_mut().tally.hit(Family::MailboxFull);
-            if self.take_turn(who).is_err() {
+            if self.take_turn(who, shard).is_err() {
                 return;
             }
         }
@@ -191,20 +214,20 @@ impl World {
         let Some(action) = self.control.pop() else { return };
         match action {
             Action::Verdict { start, connection, hello } => {
-                if start == self.server.starts && self.server.node.is_some() {
-                    let commands = self.control.verdict(connection, &hello, start);
-                    for command in commands {
-                        self.tell(Who::Server, command);
-                    }
+                if start == self.server.starts && !self.server.nodes.is_empty() {
+                    let (verdict, routes) = self.control.verdict(connection, &hello, start);
+                    self.tell(Who::Server, usize::from(connection.shard.0), verdict);
+                    self.tell_all(Who::Server, || Command::Routes(Arc::clone(&routes)));
                 }
             }
             Action::Resolved { agent, start, key, name } => {
                 if start == self.agents[agent].starts {
                     let answer = self.control.resolve(key, &name);
-                    self.tell(Who::Agent(agent), answer);
+                    self.tell(Who::Agent(agent), 0, answer);
                 }
             }
             Action::Kill(who) => self.kill(who),
+            Action::Drain(drain) => self.drain_server(drain),
             Action::Start(who) => self.start(who),
             Action::Flood => self.flood(),
             Action::Silence(silence) => {
@@ -222,11 +245,25 @@ impl World {
         }
     }
 
-    /// Fills the server's mailbox to the brim.
+    /// Fills the mailboxes of the server's shards to the brim.
     fn flood(&mut self) {
-        let Some(node) = &self.server.node else { return };
-        while node.handle.send(Command::Stats).is_ok() {}
-        self.net.borrow_mut().tally.hit(Family::MailboxFull);
+        for node in &self.server.nodes {
+            while node.handle.send(Command::Stats).is_ok() {}
+            self.net.borrow_mut().tally.hit(Family::MailboxFull);
+        }
+    }
+
+    /// SIGTERM: at the deadline tunnels are cut, as if their connections were lost.
+    fn drain_server(&mut self, drain: DrainPlan) {
+        if self.server.nodes.is_empty() {
+            return;
+        }
+        let at = self.clock.time().plus_ns(drain.for_ns);
+        let deadline = self.clock.now() + std::time::Duration::from_nanos(drain.for_ns);
+        self.draining = Some(drain);
+        self.control.losses.push((at, None));
+        self.net.borrow_mut().tally.hit(Family::ServerDrain);
+        self.tell_all(Who::Server, || Command::Drain { deadline });
     }
 
     /// Ends the faults: what waits is told to come to an end, and the proof is planned.
@@ -253,14 +290,12 @@ impl World {
         let until = self.clock.time().plus_ns(SETTLE_NS);
         self.run_until(until, |_| false)?;
         for who in self.everybody() {
-            self.slot(who).report = None;
-            self.tell(who, Command::Stats);
+            self.slot(who).reports.fill_with(|| None);
+            self.tell_all(who, || Command::Stats);
         }
         let limit = until.plus_ns(1_000_000_000);
-        let reported = |world: &Self| {
-            let agents = world.agents.iter().all(|slot| slot.report.is_some());
-            agents && world.server.report.is_some()
-        };
+        let reported =
+            |world: &Self| std::iter::once(&world.server).chain(&world.agents).all(super::Slot::has_reported);
         self.run_until(limit, reported)?;
         if reported(self) { Ok(()) } else { Err(self.fail("a shard does not answer control".to_owned())) }
     }
@@ -268,13 +303,10 @@ impl World {
     fn drain(&mut self) -> Result<(), Box<Failure>> {
         let deadline = self.clock.now() + std::time::Duration::from_nanos(DRAIN_NS / 2);
         for who in self.everybody() {
-            self.tell(who, Command::Drain { deadline });
+            self.tell_all(who, || Command::Drain { deadline });
         }
-        let drained = |world: &Self| {
-            std::iter::once(&world.server)
-                .chain(&world.agents)
-                .all(|slot| slot.node.as_ref().is_none_or(|node| node.shard.is_drained()))
-        };
+        let drained =
+            |world: &Self| std::iter::once(&world.server).chain(&world.agents).all(super::Slot::is_drained);
         let limit = self.clock.time().plus_ns(DRAIN_NS);
         self.run_until(limit, drained)?;
         if drained(self) { Ok(()) } else { Err(self.fail("a shard does not drain".to_owned())) }

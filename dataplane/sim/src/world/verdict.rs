@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::control::Who;
 use super::{Case, Failure, Report, World};
 use crate::oracle::{Facts, Judgement, judge};
+use crate::tally::Family;
 
 impl World {
     pub(super) fn finish(mut self) -> Result<Report, Box<Failure>> {
@@ -32,10 +33,16 @@ impl World {
             let what = format!("{first}{more}");
             return Err(self.fail(what));
         }
-        self.server.node = None;
+        self.server.nodes.clear();
         for agent in &mut self.agents {
-            agent.node = None;
+            agent.nodes.clear();
         }
+        let handed = self.server.reports.iter().flatten().map(|report| &report.stats);
+        let (over, back) = handed.fold((0, 0), |(over, back), stats| {
+            (over + stats.dials_handed_over, back + stats.dials_handed_back)
+        });
+        (0..over).for_each(|_| self.net.borrow_mut().tally.hit(Family::DialHandedOver));
+        (0..back).for_each(|_| self.net.borrow_mut().tally.hit(Family::DialHandedBack));
         let net = self.net.borrow();
         if let Some(violation) = net.violations().first() {
             let what = violation.clone();
@@ -75,10 +82,13 @@ impl World {
         let mut wrong = Vec::new();
         let slots = std::iter::once((Who::Server, &self.server))
             .chain(self.agents.iter().enumerate().map(|(index, slot)| (Who::Agent(index), slot)));
-        for (who, slot) in slots {
-            let Some(report) = &slot.report else { continue };
-            // The UDP socket; at the server, the listener as well.
-            let sockets = if who == Who::Server { 2 } else { 1 };
+        let shards = slots.flat_map(|(who, slot)| {
+            slot.reports.iter().enumerate().map(move |(shard, report)| (who, shard, report))
+        });
+        for (who, shard, report) in shards {
+            let Some(report) = report else { continue };
+            // The UDP socket; at the server's first shard, the listener as well.
+            let sockets = if who == Who::Server && shard == 0 { 2 } else { 1 };
             let held = [
                 ("entries in the tunnel table", report.stats.tunnels_open, 0),
                 ("pending dials", report.stats.dials_pending, 0),
@@ -90,7 +100,7 @@ impl World {
             ];
             for (what, left, expected) in held {
                 if left != expected {
-                    wrong.push(format!("{who:?}: {left} {what} at the end, not {expected}"));
+                    wrong.push(format!("{who:?} {shard}: {left} {what} at the end, not {expected}"));
                 }
             }
         }
@@ -123,7 +133,7 @@ impl World {
         }
         let _ = writeln!(dump, "  losses {:?}\n  deaths {:?}", self.control.losses, self.deaths);
         for slot in std::iter::once(&self.server).chain(&self.agents) {
-            if let Some(node) = &slot.node {
+            for node in &slot.nodes {
                 let driver = node.shard.driver();
                 let _ = writeln!(
                     dump,
@@ -134,7 +144,7 @@ impl World {
                     driver.next_runnable_at()
                 );
             }
-            if let Some(report) = &slot.report {
+            for report in slot.reports.iter().flatten() {
                 let _ = writeln!(dump, "    {:?}", report.stats);
             }
         }

@@ -1,5 +1,7 @@
 //! Path MTU and segmentation.
 
+use std::time::Duration;
+
 use super::world::{AGENT, SECOND, SERVER, World};
 use crate::limits;
 use crate::quic::{ConnId, QuicEvent, StreamId};
@@ -87,6 +89,31 @@ fn a_link_that_shrinks_is_survived() {
     world.run_until(|world| received(world, agent, stream) == 1_000_000, 120 * SECOND);
     assert!(mtu(&mut world, SERVER, server) <= 1300);
     world.assert_nothing_is_left();
+}
+
+/// Acknowledgements travel in the packets that carry data, and those are too large from one moment on, each way.
+#[test]
+fn a_link_that_shrinks_while_both_ends_send_is_survived() {
+    for (delay_ms, early_ms) in [(5, 50), (5, 0), (30, 0), (30, 100), (80, 0), (80, 300)] {
+        let mut world = World::pair(1, |config| config.mtu_max_bytes = 8952);
+        world.link.delay = Duration::from_millis(delay_ms);
+        world.link.mtu_bytes = 1472;
+        let (agent, server) = world.welcomed();
+        world.run_for(10 * SECOND);
+        let stream = world.quic(SERVER).open(server).unwrap().unwrap();
+        let node = &mut world.nodes[SERVER];
+        node.pump.write(&mut node.quic, (server, stream), 0, 560_000, true);
+        world.run_for(Duration::from_millis(delay_ms + early_ms + 1));
+        world.link.mtu_bytes = 1200;
+        let node = &mut world.nodes[AGENT];
+        node.pump.write(&mut node.quic, (agent, stream), 0, 560_000, true);
+        let up = |world: &World| {
+            world.nodes[SERVER].pump.incoming.get(&(server, stream)).map_or(0, |incoming| incoming.bytes)
+        };
+        let all = |world: &World| up(world) == 560_000 && received(world, agent, stream) == 560_000;
+        world.run_until(all, 20 * SECOND);
+        world.assert_nothing_is_left();
+    }
 }
 
 #[test]
