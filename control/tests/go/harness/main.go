@@ -22,8 +22,9 @@ var suite struct {
 }
 
 // Main prepares what the tests share, runs them and returns the exit status.
-// It never lets a run pass for want of a program: without one it fails.
-func Main(m *testing.M) int {
+// It never lets a run pass for want of a program: without one it fails. The
+// server's certificate is for localhost and for the given hosts.
+func Main(m *testing.M, hosts ...string) int {
 	if fault, double := os.LookupEnv("ADIT_DOUBLE"); double && fault != "" {
 		if !knownFault(fault) {
 			fmt.Fprintf(os.Stderr, "counterparts: ADIT_DOUBLE=%s: no such defect; there are %q\n", fault, Faults())
@@ -38,7 +39,7 @@ func Main(m *testing.M) int {
 		return 2
 	}
 	defer os.RemoveAll(dir)
-	if err := prepare(dir); err != nil {
+	if err := prepare(dir, hosts); err != nil {
 		fmt.Fprintln(os.Stderr, "counterparts:", err)
 		return 2
 	}
@@ -69,25 +70,29 @@ func Program() string { return suite.program }
 func Driver() string { return suite.driver }
 
 // prepare finds or builds the program and makes the certificates.
-func prepare(dir string) error {
+func prepare(dir string, hosts []string) error {
 	suite.driver = os.Getenv("ADIT_IO")
 	if suite.driver == "" {
 		suite.driver = "auto"
 	}
-	program, err := findProgram()
+	program, err := FindProgram()
 	if err != nil {
 		return err
 	}
 	suite.program = program
 	suite.certs = filepath.Join(dir, "pki")
-	if output, err := exec.Command(program, "certs", "--out", suite.certs).CombinedOutput(); err != nil {
+	certs := []string{"certs", "--out", suite.certs}
+	for _, host := range hosts {
+		certs = append(certs, "--host", host)
+	}
+	if output, err := exec.Command(program, certs...).CombinedOutput(); err != nil {
 		return fmt.Errorf("adit certs: %w\n%s", err, output)
 	}
 	return nil
 }
 
-// findProgram returns the absolute path of ADIT_BIN, or builds the program.
-func findProgram() (string, error) {
+// FindProgram returns the absolute path of ADIT_BIN, or builds the program.
+func FindProgram() (string, error) {
 	if given := os.Getenv("ADIT_BIN"); given != "" {
 		path, err := filepath.Abs(given)
 		if err != nil {

@@ -85,8 +85,14 @@ func (ca *CA) KubeletServing(t testing.TB, node string, addresses []net.IP, notA
 // KubeletClient issues the certificate by which a kubelet knows kube-apiserver.
 func (ca *CA) KubeletClient(t testing.TB) tls.Certificate {
 	t.Helper()
+	return ca.Client(t, "system:masters", KubeletClientName)
+}
+
+// Client issues a client's certificate: its group and its name.
+func (ca *CA) Client(t testing.TB, group, name string) tls.Certificate {
+	t.Helper()
 	return ca.issue(t, &x509.Certificate{
-		Subject:     pkix.Name{Organization: []string{"system:masters"}, CommonName: KubeletClientName},
+		Subject:     pkix.Name{Organization: []string{group}, CommonName: name},
 		NotAfter:    time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})

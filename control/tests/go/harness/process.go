@@ -134,12 +134,20 @@ func (p *Process) Stop(signal syscall.Signal, within time.Duration) error {
 	}
 }
 
-// Get asks one of the program's health endpoints and requires a 200.
-func (p *Process) Get(port int, path string) error {
+// Alive returns an error with what the program said, if it has ended.
+func (p *Process) Alive() error {
 	select {
 	case <-p.exited:
 		return fmt.Errorf("%s ended by itself: %v\n%s", p.name, p.status, tail(p.log))
 	default:
+		return nil
+	}
+}
+
+// Get asks one of the program's health endpoints and requires a 200.
+func (p *Process) Get(port int, path string) error {
+	if err := p.Alive(); err != nil {
+		return err
 	}
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))

@@ -44,8 +44,8 @@ type Frontend struct {
 	TCPPort int
 }
 
-// newFrontend chooses a place for a frontend of a server with this directory.
-func newFrontend(t testing.TB, dir string, via Transport) Frontend {
+// NewFrontend chooses a place for a frontend of a server with this directory.
+func NewFrontend(t testing.TB, dir string, via Transport) Frontend {
 	t.Helper()
 	frontend := Frontend{UDSName: filepath.Join(dir, "frontend.sock")}
 	if via == TCP {

@@ -49,7 +49,7 @@ func StartOver(t testing.TB, via Transport, agents int) *Tunnel {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	tunnel := &Tunnel{Frontend: newFrontend(t, dir, via)}
+	tunnel := &Tunnel{Frontend: NewFrontend(t, dir, via)}
 	tunnel.Dial = clusterDialer(t, dir, tunnel.Frontend)
 	if fault := os.Getenv("ADIT_DOUBLE"); fault != "" {
 		tunnel.backing = &Double{udsName: tunnel.Frontend.UDSName, fault: fault}
