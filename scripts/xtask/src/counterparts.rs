@@ -1,4 +1,7 @@
-//! `cargo xtask counterparts`: adit against kube-apiserver's own dialer, in Go, on both drivers.
+//! `cargo xtask counterparts`: adit against kube-apiserver's own dialer, in Go, on both drivers; and `cargo xtask
+//! kube`: the same with a whole kube-apiserver, which is built for it.
+
+use std::path::Path;
 
 use crate::run::{self, Done, Failure};
 
@@ -8,8 +11,15 @@ const TESTED: &[(&str, &str)] = &[
     ("control/tests/go-old", "egressselector v0.32.0"),
 ];
 
+/// The module with kube-apiserver and kubectl.
+const KUBE: &str = "control/tests/kube";
+
 /// Every Go module of the repository: those with tests and what they share.
-pub(crate) const MODULES: &[&str] = &["control/tests/go/harness", "control/tests/go", "control/tests/go-old"];
+pub(crate) const MODULES: &[&str] =
+    &["control/tests/go/harness", "control/tests/go", "control/tests/go-old", KUBE];
+
+/// What kube-apiserver and kubectl are to call themselves: the version of the module that they are built from.
+const KUBE_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3";
 
 /// Runs the Go tests once for each driver; where Go is absent one line says so.
 pub(crate) fn counterparts() -> Done {
@@ -17,9 +27,9 @@ pub(crate) fn counterparts() -> Done {
         println!("── Go counterparts: skipped, Go is absent");
         return Ok(());
     };
-    run::step("the adit binary", &mut run::cargo(&["build", "--locked", "--release", "--bin", "adit"]))?;
+    adit()?;
     let go = go.display().to_string();
-    for module in MODULES {
+    for module in MODULES.iter().filter(|module| **module != KUBE) {
         vet(&go, module)?;
     }
     let adit = run::target_folder().join("release/adit");
@@ -33,8 +43,47 @@ pub(crate) fn counterparts() -> Done {
     Ok(())
 }
 
+/// Builds kube-apiserver and kubectl, and runs adit with them once for each driver; each run goes over both
+/// transports. Where something is absent that set-up cannot bring either, one line says so.
+pub(crate) fn kube() -> Done {
+    let Some(go) = run::go() else {
+        println!("── kube-apiserver: skipped, Go is absent");
+        return Ok(());
+    };
+    if !run::present("etcd") && !run::is_root()? {
+        println!("── kube-apiserver: skipped, etcd is absent and only root can install it (etcd-server)");
+        return Ok(());
+    }
+    adit()?;
+    let go = go.display().to_string();
+    vet(&go, KUBE)?;
+    let folder = run::root().join(KUBE);
+    let programs = run::target_folder().join("kube");
+    build_kube(&go, &folder, &programs)?;
+    for driver in ["uring", "epoll"] {
+        // Without a package to test Go shows what the tests say, also of a skipped run.
+        let mut test = run::command(&go, &["test", "-count=1", "-timeout=10m"]);
+        test.current_dir(&folder).env("ADIT_KUBE_PROGRAMS", &programs);
+        test.env("ADIT_BIN", run::target_folder().join("release/adit")).env("ADIT_IO", driver);
+        run::step(&format!("kube-apiserver and kubectl on {driver}"), &mut test)?;
+    }
+    Ok(())
+}
+
+/// Builds the module's tools, which are kube-apiserver and kubectl. Go looks by itself whether there is anything to do.
+fn build_kube(go: &str, folder: &Path, programs: &Path) -> Done {
+    std::fs::create_dir_all(programs)?;
+    let mut build = run::command(go, &["build", "-ldflags", KUBE_VERSION, "-o"]);
+    build.arg(programs).arg("tool").current_dir(folder);
+    run::step("building kube-apiserver and kubectl", &mut build)
+}
+
+fn adit() -> Done {
+    run::step("the adit binary", &mut run::cargo(&["build", "--locked", "--release", "--bin", "adit"]))
+}
+
 /// Runs `go vet` in a module.
-pub(crate) fn vet(go: &str, module: &str) -> Done {
+fn vet(go: &str, module: &str) -> Done {
     let folder = run::root().join(module);
     if !folder.join("go.mod").is_file() {
         return Err(Failure::new(format!("{module} has no go.mod")));

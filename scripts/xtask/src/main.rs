@@ -56,6 +56,8 @@ enum Verb {
     },
     /// Run adit against kube-apiserver's own dialer (needs Go).
     Counterparts,
+    /// Build kube-apiserver and kubectl, and run adit between them and a kubelet (needs Go and etcd).
+    Kube,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Test { all, rest } => test::test(all, &rest),
         Verb::Sim { rest } => test::sim(&rest),
         Verb::Counterparts => counterparts::counterparts(),
+        Verb::Kube => counterparts::kube(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -94,3 +94,13 @@ pub(crate) fn go() -> Option<PathBuf> {
     let usual = PathBuf::from("/usr/local/go/bin/go");
     usual.is_file().then_some(usual)
 }
+
+/// Whether a program is there; system programs may be outside an ordinary user's search path.
+pub(crate) fn present(program: &str) -> bool {
+    has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+}
+
+/// Whether this runs as root.
+pub(crate) fn is_root() -> Result<bool, Failure> {
+    Ok(output(&mut command("id", &["-u"]))?.trim() == "0")
+}

@@ -4,8 +4,6 @@
 //! does not run; `rust-toolchain.toml` makes rustup fetch the pinned version) and Go, whose tests are skipped, with
 //! a line that says so, where it is absent.
 
-use std::path::Path;
-
 use crate::counterparts;
 use crate::run::{self, Done, Failure};
 
@@ -31,6 +29,11 @@ const NEEDED: &[Needed] = &[
         what_for: "their forgetful address translation",
     },
     Needed { program: "ethtool", packages: &["ethtool"], what_for: "their devices without offloads" },
+    Needed {
+        program: "etcd",
+        packages: &["etcd-server"],
+        what_for: "kube-apiserver in tests; not to run as a service",
+    },
     Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
 ];
 
@@ -43,7 +46,7 @@ pub(crate) fn set_up() -> Done {
 }
 
 fn debian_packages() -> Done {
-    let missing: Vec<&Needed> = NEEDED.iter().filter(|needed| !present(needed.program)).collect();
+    let missing: Vec<&Needed> = NEEDED.iter().filter(|needed| !run::present(needed.program)).collect();
     if missing.is_empty() {
         println!("── Debian packages: nothing is missing");
         return Ok(());
@@ -56,7 +59,7 @@ fn debian_packages() -> Done {
         println!("   this is no Debian: install what brings the programs above yourself");
         return Ok(());
     }
-    if !is_root()? {
+    if !run::is_root()? {
         println!("   not root, so this cannot install them; run: apt-get install {}", packages.join(" "));
         return Ok(());
     }
@@ -65,6 +68,8 @@ fn debian_packages() -> Done {
         run::command("apt-get", &["-q", "update"]).env("DEBIAN_FRONTEND", "noninteractive"),
     )?;
     let mut install = run::command("apt-get", &["-q", "install", "--yes", "--no-install-recommends"]);
+    // The tests start their own etcd. In this runlevel, and with systemd offline, a package starts no service.
+    install.env("RUNLEVEL", "1").env("SYSTEMD_OFFLINE", "1");
     install.args(&packages).env("DEBIAN_FRONTEND", "noninteractive");
     run::step(&format!("install {}", packages.join(" ")), &mut install)
 }
@@ -93,13 +98,4 @@ fn go_modules() -> Done {
         run::step(&format!("Go modules of {module}"), download.current_dir(run::root().join(module)))?;
     }
     Ok(())
-}
-
-/// Whether a program is there; system programs may be outside an ordinary user's search path.
-fn present(program: &str) -> bool {
-    run::has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
-}
-
-fn is_root() -> Result<bool, Failure> {
-    Ok(run::output(&mut run::command("id", &["-u"]))?.trim() == "0")
 }

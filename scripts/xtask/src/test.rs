@@ -11,8 +11,11 @@ pub(crate) fn test(all: bool, rest: &[String]) -> Done {
     let skipped = rust(rest)?;
     if all {
         counterparts::counterparts()?;
+        counterparts::kube()?;
     } else {
-        println!("── not run without --all: the Go counterparts (cargo xtask counterparts)");
+        println!(
+            "── not run without --all: the Go counterparts (cargo xtask counterparts, cargo xtask kube)"
+        );
     }
     if skipped.is_empty() {
         println!("── no test was skipped");

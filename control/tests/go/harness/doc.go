@@ -3,8 +3,8 @@
 //
 // A Tunnel is one `adit server` and any number of `adit agent` processes with
 // free ports and a directory of their own, joined to the egress selector of
-// k8s.io/apiserver over a Unix socket. Nothing here knows adit's protocol, and
-// nothing here leaves the loopback interface.
+// k8s.io/apiserver over a Unix socket or over TCP. Nothing here knows adit's
+// protocol, and nothing here leaves the loopback interface.
 //
 // Environment:
 //

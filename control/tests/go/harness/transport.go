@@ -26,7 +26,7 @@ func Transports() []Transport {
 	if os.Getenv("ADIT_DOUBLE") != "" {
 		return []Transport{UDS}
 	}
-	return []Transport{UDS}
+	return []Transport{UDS, TCP}
 }
 
 // OverEach runs a test once for each transport.
