@@ -1,13 +1,13 @@
 //! What an idle agent's connection costs a server in memory, and in processor time.
 //!
-//! `cargo bench -p adit-dataplane --bench agents [-- --quick]`. A production shard and what control keeps of agents (the
-//! route table) run in this process; the agents are processes of their own (`support/fleet.rs`), so that what is
+//! `cargo bench -p adit-dataplane --bench agents [-- --quick]`. A production shard and what control keeps of agents
+//! (the route table) run in this process; the agents are processes of their own (`support/fleet.rs`), so that what is
 //! resident here is the server's. A fifth of the fleet comes first and pays for what a server has anyway; the memory
-//! that the rest adds once it stands idle is divided by their number. It prints; it judges nothing but that every agent
-//! is there.
+//! that the rest adds once it stands idle is divided by their number. It prints; it judges nothing but that every
+//! agent is there.
 //!
-//! `… -- --fleet FIRST COUNT ADDRESS FOLDER` is the fleet alone, for a server that runs already (`adit server`, with the
-//! folder of `adit certs`). It stays until standard input ends.
+//! `… -- --fleet FIRST COUNT ADDRESS FOLDER` is the fleet alone, for a server that runs already (`adit server`, with
+//! the folder of `adit certs`). It stays until standard input ends.
 
 #![allow(clippy::print_stdout, reason = "a program that reports to its terminal")]
 

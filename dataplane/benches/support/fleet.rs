@@ -1,6 +1,6 @@
-//! A fleet of agents that connect, say Hello, and stand idle: one QUIC endpoint driven by hand, in a process of its own,
-//! so that a server's memory can be told from theirs. To the server each is an agent like any other: an id, identifiers,
-//! a connection of its own.
+//! A fleet of agents that connect, say Hello, and stand idle: one QUIC endpoint driven by hand, in a process of its
+//! own, so that a server's memory can be told from theirs. To the server each is an agent like any other: an id,
+//! identifiers, a connection of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
