@@ -1,4 +1,5 @@
-//! A world: one server of one or more shards, one or two agents, clients and targets on simulated hosts, driven event by event.
+//! A world: one server of one or more shards, one or two agents, clients and targets on simulated hosts, driven event
+//! by event.
 //!
 //! Safety first: while faults are on, anything may be slow and nothing may be wrong. Then the faults end, and within
 //! a bounded time everything must come to its end, a new tunnel must work, and every table must be empty.
