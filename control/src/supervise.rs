@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::admin::http::{self, Paths, Sources};
 use crate::admin::{MetricsRequest, Readiness, metrics_channel};
 use crate::config::Bind;
+use crate::logging::Restraint;
 use crate::metrics::{self, Dials, DriverChosen, Snapshot};
 use crate::shards::{ControlWake, ShardExit, ShardPlan, ShardThread};
 use crate::shutdown::Signals;
@@ -80,6 +81,8 @@ pub(crate) struct Supervisor {
     listeners: Vec<JoinHandle<()>>,
     round: StatsRound,
     drained: usize,
+    /// Lines about descriptors that are used up.
+    shortages: Restraint,
 }
 
 /// Scrapes that wait for reports.
@@ -123,6 +126,7 @@ impl Supervisor {
             listeners,
             round: StatsRound::default(),
             drained: 0,
+            shortages: Restraint::new(2),
         })
     }
 
@@ -257,6 +261,18 @@ impl Supervisor {
                 let Some(event) = self.shards[index].try_recv() else { break };
                 match event {
                     Event::Stats(report) => self.round.reports[index] = Some(*report),
+                    Event::OutOfDescriptors { doing } => {
+                        if let Some(untold) = self.shortages.admit(Instant::now()) {
+                            tracing::warn!(
+                                shard = self.shards[index].id.0,
+                                doing,
+                                untold,
+                                remedy =
+                                    "raise RLIMIT_NOFILE (LimitNOFILE= in systemd, --ulimit in containers)",
+                                "no descriptor is left: what needs one waits or is refused, what runs goes on"
+                            );
+                        }
+                    }
                     Event::Drained { cut } => {
                         self.drained += 1;
                         tracing::info!(shard = self.shards[index].id.0, tunnels_cut = cut, "drained");

@@ -58,6 +58,8 @@ pub const ANSWER_POLL_MAX: Duration = Duration::from_millis(10);
 pub const STOPPED_AFTER: Duration = Duration::from_secs(1);
 /// How long a target may keep a tunnel whose frontend has gone altogether (as FIN_WAIT2 is limited, tcp(7)).
 pub const ORPHAN_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a dial waits for a place for its socket, where the table or the descriptors are used up.
+pub const SOCKET_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 pub const DIAL_ADDRESSES_MAX: usize = 8;
 

@@ -165,6 +165,12 @@ pub enum Event {
         /// Why, for the log.
         reason: String,
     },
+    /// There is no descriptor left, or no place for a socket. Said again for as long as it lasts; may be dropped when
+    /// control is slow, and is logged with restraint.
+    OutOfDescriptors {
+        /// What the shard wanted one for.
+        doing: &'static str,
+    },
     /// Agent: a server welcomed connection number `index`.
     ServerReady {
         /// Which of the agent's connections.

@@ -48,6 +48,7 @@ const STORIES: &[(&str, Run)] = stories![
     flood::a_flood_of_handshakes_keeps_nobody_out_and_is_not_amplified,
     mtu::streams_survive_an_mtu_that_shrinks_and_grows,
     mtu::streams_survive_a_device_that_loses_its_offloads,
+    mtu::streams_survive_a_device_that_is_full,
     nat::streams_survive_a_rebinding,
     nat::uploads_survive_a_rebinding,
     nat::streams_survive_a_changed_node_address,

@@ -1,4 +1,4 @@
-//! Paths whose MTU changes, and devices that stop segmenting.
+//! Paths whose MTU changes, devices that stop segmenting, and devices that are full.
 
 use std::time::Duration;
 
@@ -45,6 +45,30 @@ pub(crate) async fn streams_survive_a_device_that_loses_its_offloads(case: Case)
         });
         flows.go_on("the offloads changed").await;
     }
+    flows.finish().await;
+    world.settle().await;
+    assert!(!world.agents[0].process.log().contains("connection to the server lost"));
+}
+
+/// The device takes less than it is given: sends fail with ENOBUFS (the socket asks for errors, ip(7), IP_RECVERR).
+pub(crate) async fn streams_survive_a_device_that_is_full(case: Case) {
+    let world = World::start(case, 1).await;
+    let mut flows = Flows::start(&world.socket(), TARGET, 1).await;
+    let dropped = || async {
+        let agent = world.agent_metrics(0).await.sum("adit_trains_dropped_total", "");
+        agent + world.server_metrics().await.sum("adit_trains_dropped_total", "")
+    };
+    let before = dropped().await;
+    let narrow = "qdisc add dev w0 root tbf rate 50mbit burst 16kb limit 16kb";
+    on_both_ends(&world, |net| {
+        net.try_tc(&narrow.split(' ').collect::<Vec<_>>()).expect("a token bucket");
+    });
+    flows.go_on("the device became narrow").await;
+    assert!(dropped().await > before, "the device took everything");
+    on_both_ends(&world, |net| {
+        net.try_tc(&["qdisc", "del", "dev", "w0", "root"]).expect("it is there");
+    });
+    flows.go_on("the device became wide").await;
     flows.finish().await;
     world.settle().await;
     assert!(!world.agents[0].process.log().contains("connection to the server lost"));

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_io::{Close, DatagramDriver, Op, OpError, SocketId};
 
 use super::Shard;
 use super::token::Purpose;
 use super::tunnel::{AgentDial, Phase, Tunnel};
-use crate::limits::{AGENT_DIAL_TIME_MAX, HELLO_TIME_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{AGENT_DIAL_TIME_MAX, HELLO_TIME_MAX, MESSAGE_BYTES_MAX, SOCKET_WAIT_MAX};
 use crate::port::{Event, ResolveError, ResolveKey};
 use crate::quic::{ConnId, ReadState, StreamId};
 use crate::route::{Host, Target};
@@ -174,18 +174,31 @@ impl<D: DatagramDriver> Shard<D> {
                 DialStep::Connect(attempt, addr) => {
                     self.submit(Op::Connect { addr }, Purpose::Connect(attempt), key);
                 }
-                DialStep::WaitUntil(at) => return self.set_deadline(key, at.min(deadline)),
-                DialStep::Wait => return self.set_deadline(key, deadline),
+                DialStep::WaitUntil(at) => return self.wait_for_attempts(key, at.min(deadline)),
+                DialStep::Wait => return self.wait_for_attempts(key, deadline),
                 DialStep::Failed(addr, error) => {
                     let error = DialError::connect(addr, error);
+                    if error.class == ErrorClass::TooManyOpenFiles {
+                        self.mailbox
+                            .send_or_drop(Event::OutOfDescriptors { doing: "connecting to a target" });
+                    }
                     return self.answer_server(key, DialResponse::error(error));
                 }
             }
         }
     }
 
+    /// Looks again at that time; sooner where there is no place for a socket.
+    fn wait_for_attempts(&mut self, key: Key, until: Instant) {
+        let short = self.is_connect_refused(key);
+        self.set_deadline(key, if short { until.min(self.now + SOCKET_WAIT_MAX) } else { until });
+    }
+
     /// The dial's time is over, or the next address is to be tried.
     pub(super) fn on_agent_dial_timer(&mut self, key: Key) {
+        if self.is_connect_refused(key) {
+            return self.fail_refused_connects(key);
+        }
         let Some(tunnel) = self.tunnels.get(key) else { return };
         let (deadline, text) = match &tunnel.phase {
             Phase::Resolving(dial) => (dial.deadline, dial.target.to_string()),

@@ -1,6 +1,6 @@
 //! Listeners and the heads of frontend connections.
 
-use adit_io::{Close, DatagramDriver, Op, Outcome, PeerAddr, SocketId};
+use adit_io::{Close, DatagramDriver, Op, OpError, Outcome, PeerAddr, SocketId};
 use bytes::{Bytes, BytesMut};
 
 use super::Shard;
@@ -9,7 +9,7 @@ use super::token::Purpose;
 use super::tunnel::{Phase, Tunnel};
 use crate::frontend::{Answer, HeadReader, HeadState};
 use crate::limits::{ACCEPT_PAUSE, CONNECT_HEAD_TIME_MAX, LINGER_TIME_MAX};
-use crate::port::ListenerKind;
+use crate::port::{Event, ListenerKind};
 use crate::stream::table::Key;
 use crate::stream::tls::TlsSession;
 use crate::wire::ResetCode;
@@ -55,8 +55,11 @@ impl<D: DatagramDriver> Shard<D> {
         match (result, kind) {
             (Ok((socket, peer)), Some(kind)) => self.deal(socket, kind, peer),
             (Ok((socket, _)), None) => self.driver.close(socket, Close::Reset),
-            (Err(_), Some(_)) => {
+            (Err(error), Some(_)) => {
                 self.stats.accept_errors += 1;
+                if is_shortage(error) {
+                    self.mailbox.send_or_drop(Event::OutOfDescriptors { doing: "accepting a frontend" });
+                }
                 if !more {
                     // EMFILE and its like pass; spinning on them does not help.
                     self.timers.set(self.now + ACCEPT_PAUSE, Timer::Listener(key));
@@ -137,4 +140,9 @@ impl<D: DatagramDriver> Shard<D> {
         self.set_deadline(key, self.now + LINGER_TIME_MAX);
         self.queue(key);
     }
+}
+
+/// ENOMEM, ENFILE, EMFILE, ENOSPC and ENOBUFS, on every Linux architecture; others are of the connection that failed.
+const fn is_shortage(error: OpError) -> bool {
+    matches!(error, OpError::Os(12 | 23 | 24 | 28 | 105))
 }

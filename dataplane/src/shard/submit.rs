@@ -1,4 +1,7 @@
 //! Handing operations to the driver. A full driver is no reason to lose one: it waits here, in order.
+//!
+//! A connect is the exception: what it lacks may be a place for a socket, which only the end of another can give, and
+//! nothing comes before it on its socket. It waits beside the others, not before them, and not for long.
 
 use adit_io::{Completion, DatagramDriver, Op, OpError, Outcome, Refusal, Token};
 
@@ -10,11 +13,26 @@ impl<D: DatagramDriver> Shard<D> {
     /// Submits an operation for an entry; it completes exactly once, whatever the driver says now.
     pub(super) fn submit(&mut self, op: Op, purpose: Purpose, key: Key) {
         let token = encode(purpose, key);
-        if !self.refused.is_empty() {
+        let waits = |refused: &(Op, Token)| !matches!(refused.0, Op::Connect { .. });
+        if self.refused.iter().any(waits) {
             self.stats.submissions_deferred += 1;
             self.refused.push_back((op, token));
-        } else {
-            self.try_submit(op, token);
+        } else if let Err((op, token)) = self.try_submit(op, token) {
+            self.refused.push_back((op, token));
+        }
+    }
+
+    /// Whether a connect of this dial waits for a place.
+    pub(super) fn is_connect_refused(&self, key: Key) -> bool {
+        self.refused.iter().any(|refused| is_connect_of(refused, key))
+    }
+
+    /// Ends the connects of this dial that wait for a place: they fail as if the system had run out of descriptors.
+    pub(super) fn fail_refused_connects(&mut self, key: Key) {
+        while let Some(at) = self.refused.iter().position(|refused| is_connect_of(refused, key)) {
+            if let Some((op, token)) = self.refused.remove(at) {
+                self.synthesized.push(failed(op, token, OpError::Os(EMFILE)));
+            }
         }
     }
 
@@ -40,26 +58,35 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn retry_refused(&mut self) {
         for _ in 0..self.refused.len() {
             let Some((op, token)) = self.refused.pop_front() else { break };
-            if !self.try_submit(op, token) {
-                break;
+            match self.try_submit(op, token) {
+                Ok(()) => {}
+                Err(connect @ (Op::Connect { .. }, _)) => self.refused.push_back(connect),
+                Err(first) => return self.refused.push_front(first),
             }
         }
     }
 
-    fn try_submit(&mut self, op: Op, token: Token) -> bool {
-        let Err(refused) = self.driver.submit(op, token) else { return true };
+    /// Gives back what has to wait.
+    fn try_submit(&mut self, op: Op, token: Token) -> Result<(), (Op, Token)> {
+        let Err(refused) = self.driver.submit(op, token) else { return Ok(()) };
         match refused.reason {
             Refusal::Full | Refusal::Busy => {
                 self.stats.submissions_deferred += 1;
-                self.refused.push_front((refused.value, token));
-                false
+                Err((refused.value, token))
             }
             Refusal::StaleSocket => {
                 self.synthesized.push(failed(refused.value, token, OpError::Cancelled));
-                true
+                Ok(())
             }
         }
     }
+}
+
+/// Out of descriptors, on every Linux architecture.
+const EMFILE: i32 = 24;
+
+fn is_connect_of((op, token): &(Op, Token), key: Key) -> bool {
+    matches!(op, Op::Connect { .. }) && super::token::decode(*token).is_some_and(|(_, of)| of == key)
 }
 
 /// The final completion of an operation that never reached the driver.

@@ -48,7 +48,8 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    async fn started(process: Process) -> Self {
+    /// Once it has said where it answers.
+    pub(crate) async fn started(process: Process) -> Self {
         let (health, admin) = (process.address("health").await, process.address("admin").await);
         Self { process, health, admin }
     }

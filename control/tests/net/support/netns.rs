@@ -60,6 +60,11 @@ impl Netns {
         self.try_ip(args).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// `tc`, in here.
+    pub(crate) fn try_tc(&self, args: &[&str]) -> Result<String, String> {
+        run("tc", &[&["-n", &self.name], args].concat(), "")
+    }
+
     /// Some other program, in here.
     pub(crate) fn try_run(&self, program: &str, args: &[&str], input: &str) -> Result<String, String> {
         run("ip", &[&["netns", "exec", &self.name, program], args].concat(), input)

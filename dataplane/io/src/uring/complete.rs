@@ -101,7 +101,12 @@ impl UringDriver {
                 // SAFETY: the kernel has put a new descriptor here, which nobody else knows of.
                 let fd = unsafe { OwnedFd::from_raw_fd(result) };
                 match self.adopt_accepted(listener, fd) {
-                    Ok(accepted) => Outcome::Accepted(Ok(accepted)),
+                    Ok(accepted) => {
+                        if more && self.sockets.is_full() {
+                            self.end_accept_as_full(key, true);
+                        }
+                        Outcome::Accepted(Ok(accepted))
+                    }
                     Err(NotAdopted::PeerGone) if more => return,
                     Err(NotAdopted::PeerGone) => Outcome::Accepted(Err(OpError::Os(libc::ECONNABORTED))),
                     Err(NotAdopted::TableFull) => return self.end_accept_as_full(key, more),
@@ -139,8 +144,8 @@ impl UringDriver {
         self.insert(socket).map(|id| (id, peer)).map_err(|_closed| NotAdopted::TableFull)
     }
 
-    /// The socket table is full. Going on would accept connections only to drop them; ended, they wait in the
-    /// listener's queue.
+    /// The socket table is full. Going on would accept connections only to drop them, as happens to those that are
+    /// accepted before this is heard; ended, they wait in the listener's queue.
     fn end_accept_as_full(&mut self, key: FlightKey, more: bool) {
         let Work::Accept { ended_by } = &mut self.flights.get_mut(key).work else { return };
         let first = ended_by.replace(libc::EMFILE).is_none();

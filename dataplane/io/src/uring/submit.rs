@@ -81,6 +81,12 @@ impl UringDriver {
     fn submit_accept(&mut self, socket: SocketId, token: Token) {
         let work = Work::Accept { ended_by: None };
         let key = self.flights.insert(Flight::new(token, socket, work));
+        if self.sockets.is_full() {
+            // It would accept a connection only to drop it.
+            self.submitted(OpKind::AcceptMultishot);
+            let outcome = Outcome::Accepted(Err(OpError::Os(libc::EMFILE)));
+            return self.finish_or_go_on(OpKind::AcceptMultishot, key, false, outcome);
+        }
         // Without SOCK_NONBLOCK: the driver's sockets are blocking ones.
         let entry = opcode::AcceptMulti::new(self.fd_of(socket)).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: the entry points to nothing.
