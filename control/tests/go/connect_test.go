@@ -112,10 +112,9 @@ func wrongHeads(t *testing.T, via harness.Transport) {
 }
 
 // A head that never ends is answered and closed after 10 s.
-func TestSlowHead(t *testing.T) { harness.OverEach(t, slowHead) }
+func TestSlowHead(t *testing.T) { harness.WaitOverEach(t, slowHead) }
 
 func slowHead(t *testing.T, via harness.Transport) {
-	t.Parallel()
 	tunnel := harness.StartOver(t, via, 1)
 	conn := frontend(t, tunnel)
 	if _, err := io.WriteString(conn, "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: "); err != nil {

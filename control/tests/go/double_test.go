@@ -14,6 +14,7 @@ func TestTheTestsNotice(t *testing.T) {
 	if os.Getenv("ADIT_DOUBLE") != "" {
 		return // this very test, started again by itself
 	}
+	t.Parallel()
 	cases := []struct{ fault, test, complaint string }{
 		{"early-bytes", "TestDialer/uds/ServerFirst", "bytes of buffered data from CONNECT proxy"},
 		{"full-close", "TestDialer/uds/ClientHalfClose", "answer: "},

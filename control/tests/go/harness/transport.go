@@ -36,6 +36,18 @@ func OverEach(t *testing.T, test func(*testing.T, Transport)) {
 	}
 }
 
+// WaitOverEach is OverEach for tests that mostly wait: they wait together, and
+// with other parallel tests.
+func WaitOverEach(t *testing.T, test func(*testing.T, Transport)) {
+	t.Parallel()
+	for _, via := range Transports() {
+		t.Run(string(via), func(t *testing.T) {
+			t.Parallel()
+			test(t, via)
+		})
+	}
+}
+
 // Frontend is where a server's frontend listens.
 type Frontend struct {
 	// UDSName is the path of the Unix socket.

@@ -82,7 +82,6 @@ func DialErrors(t *testing.T, via harness.Transport) {
 
 // SYNs that vanish: the agent gives a dial 5 s, and it holds up nobody else.
 func BlackHole(t *testing.T, via harness.Transport) {
-	t.Parallel()
 	tunnel := harness.StartOver(t, via, 1)
 	blackHole := harness.BlackHole(t)
 	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
