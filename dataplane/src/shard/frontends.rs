@@ -42,7 +42,7 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn close_listeners(&mut self) {
         let keys: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.forget_refused(key);
+            self.forget_refused_accept(key);
             if let Some(listener) = self.listeners.remove(key) {
                 self.driver.close(listener.socket, Close::Graceful);
             }

@@ -48,10 +48,22 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    /// Forgets operations that were never submitted, of an entry that is being removed.
+    /// Forgets operations that were never submitted, of a tunnel that is being removed.
     pub(super) fn forget_refused(&mut self, key: Key) {
+        self.forget_refused_of(|purpose, of| purpose != Purpose::Accept && of == key);
+    }
+
+    /// Forgets the accept that was never submitted, of a listener that is being removed. Listeners and tunnels have
+    /// tables of their own, so their keys may be equal.
+    pub(super) fn forget_refused_accept(&mut self, key: Key) {
+        self.forget_refused_of(|purpose, of| purpose == Purpose::Accept && of == key);
+    }
+
+    fn forget_refused_of(&mut self, goes: impl Fn(Purpose, Key) -> bool) {
         if !self.refused.is_empty() {
-            self.refused.retain(|(_, token)| super::token::decode(*token).is_none_or(|(_, of)| of != key));
+            self.refused.retain(|(_, token)| {
+                super::token::decode(*token).is_none_or(|(purpose, key)| !goes(purpose, key))
+            });
         }
     }
 
