@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use adit_dataplane::limits::{ANSWER_TIME_MAX, CONNECT_HEAD_TIME_MAX};
+use adit_dataplane::limits::{ANSWER_TIME_MAX, CONNECT_HEAD_TIME_MAX, LINGER_TIME_MAX};
 
 use crate::clock::{SimTime, nanos};
 use crate::script::{Did, End, Seen, Target};
@@ -32,7 +32,7 @@ pub enum Cause {
 /// Where something was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum At {
-    /// At the client, on a Unix socket.
+    /// At the client, on a Unix socket or on TLS over TCP.
     Client,
     /// At the target, on TCP.
     Target,
@@ -118,6 +118,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) broken: &'a dyn Fn(Option<u64>) -> bool,
     /// Whether stopped readers may have been shed.
     pub(crate) sheds: bool,
+    /// Whether a connection's buffers may be smaller than an answer.
+    pub(crate) tiny_pipes: bool,
     /// Whether the world is calm enough for every dial of a service to succeed.
     pub(crate) every_dial_succeeds: bool,
     /// How much later than its time anything may happen.
@@ -292,7 +294,16 @@ fn judge_dial(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &mut Jud
             || ended
                 .is_some_and(|ended| Facts::between(facts.losses, None, began.unwrap_or(SimTime(0)), ended));
         let asked = client.asked_at.is_some();
+        // Through pipes of a few bytes an answer may take longer than a refused frontend is waited for, and a TLS
+        // handshake longer than anybody is: then it cannot be answered at all.
+        let since = |from: Option<SimTime>, limit| {
+            ended.zip(from).is_some_and(|(ended, from)| ended.0 >= from.0 + nanos(limit))
+        };
+        let slow = facts.tiny_pipes
+            && (since(client.asked_at, LINGER_TIME_MAX)
+                || (case.plan.tls && since(client.connected_at, CONNECT_HEAD_TIME_MAX)));
         if asked
+            && !slow
             && client.closed_unanswered_at.is_some()
             && !(facts.broken)(client.connection)
             && !lost

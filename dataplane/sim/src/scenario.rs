@@ -4,7 +4,7 @@
 use crate::driver::DriverConfig;
 use crate::faults::Faults;
 use crate::rng::{Ppm, Prng, Span};
-use crate::script::{Finale, Manners};
+use crate::script::{Finale, Manners, Stop};
 use crate::world::options::{Options, Restart, Silence, TunnelPlan};
 
 /// A millisecond, in nanoseconds.
@@ -14,7 +14,7 @@ const MS: u64 = 1_000_000;
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
 /// All of them.
-pub const ALL: [Scenario; 12] = [
+pub const ALL: [Scenario; 14] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
     ("stopped_reader", stopped_reader),
@@ -27,6 +27,8 @@ pub const ALL: [Scenario; 12] = [
     ("zero_copy_notification_never", zero_copy_notification_never),
     ("dial_answer_lost", dial_answer_lost),
     ("connection_replaced", connection_replaced),
+    ("accept_refused", accept_refused),
+    ("frontends_over_tls", frontends_over_tls),
 ];
 
 /// The options of a story.
@@ -166,4 +168,34 @@ fn connection_replaced(seed: u64) -> Options {
     options.faults.net.unreachable_forged = Ppm::percent(2);
     options.heal_at_ns = 20_000 * MS;
     options
+}
+
+/// The driver has no room for most operations, the kernel ends every multishot operation at once, and a shard that
+/// oversleeps finds connections that came and connections that left in one turn: listeners must be armed again.
+fn accept_refused(seed: u64) -> Options {
+    let mut options = calm(seed, Vec::new());
+    options.faults.io.refuse = Ppm::percent(60);
+    options.faults.io.multishot_end = Ppm::percent(100);
+    options.faults.process.overshoot = Span::millis(0, 30);
+    let brief = Manners::plain(100).ending(Finale::Close);
+    options.tunnels = (0..30)
+        .map(|index| {
+            let plan = tunnel(200 + 3 * index, brief, Manners::plain(100));
+            if index % 2 == 0 { plan } else { plan.over_tls() }
+        })
+        .collect();
+    options
+}
+
+/// Over TCP with TLS: half-close either way round, either end's reset, and a reader that stops for two seconds.
+fn frontends_over_tls(seed: u64) -> Options {
+    let short = Manners::plain(10_000);
+    let long = slowly(Manners::plain(300_000)).ending(Finale::FinAfterPeer);
+    let resets = slowly(Manners::plain(50_000)).ending(Finale::Reset);
+    let goes_on = slowly(Manners::plain(1_000_000)).ending(Finale::Hold);
+    let mut stops = Manners::plain(0);
+    stops.stop = Some(Stop { after_bytes: 30_000, for_ns: Some(2_000 * MS) });
+    let much = Manners::plain(4_000_000);
+    let pairs = [(short, long), (long, short), (stops, much), (resets, goes_on), (goes_on, resets)];
+    calm(seed, pairs.map(|(client, target)| tunnel(200, client, target).over_tls()).to_vec())
 }

@@ -95,6 +95,16 @@ impl SimNet {
         self.connect_to(host, None, listener, PipeKind::Unix).ok_or(StreamError(11))
     }
 
+    /// Connects to a TCP listener; a script need not wait for it.
+    ///
+    /// # Errors
+    /// ECONNREFUSED when nobody listens, EAGAIN when its queue is full.
+    pub fn connect_tcp(&mut self, host: HostId, to: SocketAddr) -> Result<SimSocket, StreamError> {
+        let listener = *self.listeners.get(&Address::Inet(to)).ok_or(StreamError(ECONNREFUSED))?;
+        let from = SocketAddr::new(to.ip(), self.ephemeral_port(host));
+        self.connect_to(host, Some(from), listener, PipeKind::Tcp).ok_or(StreamError(11))
+    }
+
     /// Two connected sockets that nobody owns yet.
     pub fn pair(&mut self, kind: PipeKind, host: HostId) -> (SimSocket, SimSocket) {
         self.make_connection(kind, host, host)

@@ -1,19 +1,44 @@
-//! A CONNECT client on the server's Unix socket: kube-apiserver's part in HTTPConnect mode.
+//! A CONNECT client on the server's Unix socket, or over TCP with TLS: kube-apiserver's part in HTTPConnect mode.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use adit_io::Close;
 use bytes::Bytes;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 
 use super::end::End;
+use super::line::Line;
 use super::manners::Manners;
 use super::payload::{Direction, Payload};
 use crate::clock::SimTime;
-use crate::net::{HostId, SimNet, SimSocket};
+use crate::net::{HostId, SimNet};
 use crate::pipe::Readable;
 
 /// Longest answer that is kept for reading.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// A refused connect is tried again after this.
 const CONNECT_AGAIN_NS: u64 = 20_000_000;
+
+/// Where a client knocks.
+#[derive(Clone)]
+pub enum Door {
+    /// At this Unix socket.
+    Unix(String),
+    /// At this TCP port, in TLS, expecting a server of this name.
+    Tls(SocketAddr, Arc<ClientConfig>, ServerName<'static>),
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{path}"),
+            Self::Tls(at, ..) => write!(f, "tls:{at}"),
+        }
+    }
+}
 
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +71,8 @@ pub struct Answer {
 #[derive(Debug)]
 enum State {
     Waiting,
-    Opening { socket: SimSocket, head: Vec<u8>, written: usize },
-    Answering { socket: SimSocket, seen: Vec<u8> },
+    Opening { line: Line, head: Vec<u8>, written: usize },
+    Answering { line: Line, seen: Vec<u8> },
     Open(End),
     Over,
 }
@@ -59,7 +84,7 @@ pub struct Client {
     seed: u64,
     tunnel: u32,
     host: HostId,
-    path: String,
+    door: Door,
     manners: Manners,
     opening: Opening,
     state: State,
@@ -80,14 +105,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that will connect to `path` when it is stepped first.
+    /// A client that will connect when it is stepped first.
     #[must_use]
     pub const fn new(
         script: u32,
         seed: u64,
         tunnel: u32,
         host: HostId,
-        path: String,
+        door: Door,
         opening: Opening,
         manners: Manners,
     ) -> Self {
@@ -96,7 +121,7 @@ impl Client {
             seed,
             tunnel,
             host,
-            path,
+            door,
             manners,
             opening,
             state: State::Waiting,
@@ -168,7 +193,11 @@ impl Client {
     }
 
     fn connect(&mut self, net: &mut SimNet) {
-        let Ok(socket) = net.connect_unix(self.host, &self.path) else {
+        let connected = match &self.door {
+            Door::Unix(path) => net.connect_unix(self.host, path),
+            Door::Tls(at, ..) => net.connect_tcp(self.host, *at),
+        };
+        let Ok(socket) = connected else {
             return net.wake_script(self.script, CONNECT_AGAIN_NS);
         };
         net.own_by_script(socket, self.script);
@@ -190,20 +219,23 @@ impl Client {
                 head
             }
         };
-        self.state = State::Opening { socket, head, written: 0 };
+        let line = match &self.door {
+            Door::Unix(_) => Line::plain(socket),
+            Door::Tls(_, config, name) => Line::tls(net, socket, Arc::clone(config), name.clone()),
+        };
+        self.state = State::Opening { line, head, written: 0 };
     }
 
     fn ask(&mut self, net: &mut SimNet) {
-        let State::Opening { socket, head, written } = &mut self.state else { return };
-        let socket = *socket;
+        let State::Opening { line, head, written } = &mut self.state else { return };
         while *written < head.len() {
-            match net.writable(socket) {
+            match line.writable(net) {
                 Ok(0) => return,
                 Ok(room) => {
                     let piece_max =
                         if matches!(self.opening, Opening::Trickled(_)) { 40 } else { usize::MAX };
                     let bytes = (head.len() - *written).min(room).min(piece_max);
-                    net.write(socket, Bytes::copy_from_slice(&head[*written..*written + bytes]));
+                    line.write(net, Bytes::copy_from_slice(&head[*written..*written + bytes]));
                     *written += bytes;
                     if piece_max < usize::MAX && *written < head.len() {
                         return net.wake_script(self.script, 3_000_000);
@@ -212,29 +244,30 @@ impl Client {
                 Err(_) => break,
             }
         }
-        match self.opening {
-            Opening::LeavesEarly(_) | Opening::LeavesBeforeAnswer(_) => {
-                net.close(socket, Close::Graceful);
-                self.state = State::Over;
-            }
-            _ => {
-                // A server that lost patience with half a request has answered it, or closed.
-                if !head.is_empty() && *written == head.len() {
-                    self.asked_at = Some(net.time());
-                }
-                self.state = State::Answering { socket, seen: Vec::new() };
-            }
+        // A server that lost patience with half a request has answered it, or closed.
+        let asked = !head.is_empty() && *written == head.len();
+        let State::Opening { line, .. } = std::mem::replace(&mut self.state, State::Over) else { return };
+        if matches!(self.opening, Opening::LeavesEarly(_) | Opening::LeavesBeforeAnswer(_)) {
+            line.close(net, Close::Graceful);
+            return;
         }
+        if asked {
+            self.asked_at = Some(net.time());
+        }
+        self.state = State::Answering { line, seen: Vec::new() };
     }
 
     fn read_answer(&mut self, net: &mut SimNet) {
-        let State::Answering { socket, seen } = &mut self.state else { return };
-        let socket = *socket;
+        let State::Answering { line, seen } = &mut self.state else { return };
         let mut ended = false;
         loop {
-            match net.readable(socket) {
+            match line.readable(net) {
                 Ok(Readable::Bytes(waiting)) => {
-                    net.read(socket, waiting, |piece| seen.extend_from_slice(piece));
+                    line.read(net, waiting, |piece| seen.extend_from_slice(piece));
+                    // Whoever reads records sees what is behind the answer only if it is in the answer's.
+                    if line.is_tls() && seen.starts_with(b"HTTP/1.1 200 ") && seen.ends_with(b"\r\n\r\n") {
+                        break;
+                    }
                 }
                 Ok(Readable::Nothing) => break,
                 Ok(Readable::End | Readable::Failed(_)) | Err(_) => {
@@ -247,8 +280,7 @@ impl Client {
         let Some(head_end) = head_end.filter(|_| seen.len() <= ANSWER_BYTES_MAX) else {
             if ended {
                 self.closed_unanswered_at = Some(net.time());
-                net.close(socket, Close::Graceful);
-                self.state = State::Over;
+                self.leave(net);
             }
             return;
         };
@@ -261,17 +293,22 @@ impl Client {
         }
         self.answer = Some(Answer { status, at: net.time(), text });
         if status != 200 {
-            net.close(socket, Close::Graceful);
-            self.state = State::Over;
-            return;
+            return self.leave(net);
         }
         self.bytes_behind_answer = behind;
         let outgoing = Payload::new(self.seed, self.tunnel, Direction::Up);
         let incoming = Payload::new(self.seed, self.tunnel, Direction::Down);
-        let mut end = End::new(socket, self.manners, outgoing, incoming, net);
+        let State::Answering { line, .. } = std::mem::replace(&mut self.state, State::Over) else { return };
+        let mut end = End::new(line, self.manners, outgoing, incoming, net);
         if self.hurried {
             end.hurry();
         }
         self.state = State::Open(end);
+    }
+
+    fn leave(&mut self, net: &mut SimNet) {
+        if let State::Answering { line, .. } = std::mem::replace(&mut self.state, State::Over) {
+            line.close(net, Close::Graceful);
+        }
     }
 }

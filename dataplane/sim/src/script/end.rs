@@ -3,10 +3,11 @@
 use adit_io::Close;
 use bytes::Bytes;
 
+use super::line::Line;
 use super::manners::{Finale, Manners};
 use super::payload::Payload;
 use crate::clock::SimTime;
-use crate::net::{SimNet, SimSocket};
+use crate::net::SimNet;
 use crate::pipe::Readable;
 
 /// How the incoming direction of an end was seen to end.
@@ -34,8 +35,8 @@ pub enum Did {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct End {
-    /// The open socket.
-    pub socket: Option<SimSocket>,
+    /// The open connection.
+    line: Option<Line>,
     manners: Manners,
     outgoing: Payload,
     incoming: Payload,
@@ -63,17 +64,12 @@ pub struct End {
 }
 
 impl End {
-    /// An end on a connected socket.
-    pub fn new(
-        socket: SimSocket,
-        manners: Manners,
-        outgoing: Payload,
-        incoming: Payload,
-        net: &mut SimNet,
-    ) -> Self {
+    /// An end of a connection.
+    pub fn new(line: Line, manners: Manners, outgoing: Payload, incoming: Payload, net: &mut SimNet) -> Self {
         let start = net.time().plus_ns(net.net_rng.span(manners.start_after));
         Self {
-            socket: Some(socket),
+            connection: net.connection_of(line.socket()),
+            line: Some(line),
             manners,
             outgoing,
             incoming,
@@ -82,7 +78,6 @@ impl End {
             finished: false,
             closed: None,
             saw: None,
-            connection: net.connection_of(socket),
             cannot_send: false,
             wrong_at: None,
             next_write: start,
@@ -102,7 +97,7 @@ impl End {
     /// Whether everything it will ever do is done.
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        self.socket.is_none()
+        self.line.is_none()
     }
 
     /// Whether it stopped reading at some time.
@@ -126,22 +121,26 @@ impl End {
 
     /// Does what can be done now, and asks for the next step where only time is missing.
     pub fn step(&mut self, net: &mut SimNet, script: u32) {
+        if let Some(line) = &mut self.line {
+            line.flush(net);
+        }
         self.read(net, script);
         self.write(net, script);
         self.finish(net);
     }
 
     fn read(&mut self, net: &mut SimNet, script: u32) {
-        while let (Some(socket), None) = (self.socket, self.saw) {
+        while let (Some(line), None) = (&mut self.line, self.saw) {
             let now = net.time();
-            let Ok(readable) = net.readable(socket) else { return };
+            let Ok(readable) = line.readable(net) else { return };
             match readable {
                 Readable::Nothing => return,
                 Readable::Bytes(waiting) => {
                     let Some(bytes) = self.may_read(net, script, waiting) else { return };
                     let (mut at, incoming) = (self.received, self.incoming);
                     let mut wrong = None;
-                    net.read(socket, bytes, |piece| {
+                    let Some(line) = &mut self.line else { return };
+                    line.read(net, bytes, |piece| {
                         wrong = wrong.or_else(|| incoming.first_wrong(at, piece));
                         at += piece.len() as u64;
                     });
@@ -151,7 +150,7 @@ impl End {
                     self.next_read = now.plus_ns(pause);
                 }
                 Readable::End => {
-                    let gone = net.is_gone(socket);
+                    let gone = line.is_gone(net);
                     self.saw = Some((if gone { Seen::EndAndGone } else { Seen::End }, now));
                 }
                 Readable::Failed(_) => {
@@ -192,7 +191,7 @@ impl End {
     }
 
     fn write(&mut self, net: &mut SimNet, script: u32) {
-        while let Some(socket) = self.socket {
+        while let Some(line) = &mut self.line {
             let left = self.manners.bytes - self.sent;
             if left == 0 || self.cannot_send || self.finished {
                 return;
@@ -202,7 +201,7 @@ impl End {
                 net.wake_script(script, self.next_write.0 - now.0);
                 return;
             }
-            let room = match net.writable(socket) {
+            let room = match line.writable(net) {
                 Ok(0) => return,
                 Ok(room) => room,
                 Err(_) => {
@@ -213,52 +212,54 @@ impl End {
             let bytes = room.min(self.manners.write_max).min(usize::try_from(left).unwrap_or(usize::MAX));
             let mut piece = vec![0; bytes];
             self.outgoing.fill(self.sent, &mut piece);
-            net.write(socket, Bytes::from(piece));
+            line.write(net, Bytes::from(piece));
             self.sent += bytes as u64;
             self.next_write = now.plus_ns(net.net_rng.span(self.manners.write_pause));
         }
     }
 
     fn finish(&mut self, net: &mut SimNet) {
-        let Some(socket) = self.socket else { return };
+        if self.line.is_none() {
+            return;
+        }
         let sent_all = self.sent == self.manners.bytes;
         let peer_ended = self.saw.is_some();
         if sent_all && !self.finished && !self.cannot_send {
             match self.manners.finale {
-                Finale::Fin => self.end_direction(net, socket),
-                Finale::FinAfterPeer if peer_ended || self.hurried => self.end_direction(net, socket),
-                Finale::Hold if peer_ended => self.end_direction(net, socket),
-                Finale::Close => return self.close(net, socket, Close::Graceful),
-                Finale::Reset => return self.close(net, socket, Close::Reset),
+                Finale::Fin => self.end_direction(net),
+                Finale::FinAfterPeer if peer_ended || self.hurried => self.end_direction(net),
+                Finale::Hold if peer_ended => self.end_direction(net),
+                Finale::Close => return self.close(net, Close::Graceful),
+                Finale::Reset => return self.close(net, Close::Reset),
                 Finale::FinAfterPeer | Finale::Hold => {}
             }
         }
         let failed = matches!(self.saw, Some((Seen::Reset | Seen::EndAndGone, _)));
-        if failed || (peer_ended && (self.finished || self.cannot_send)) {
-            net.close(socket, Close::Graceful);
-            self.socket = None;
+        // Not before the end was really sent: with TLS it may wait behind what the socket has not taken.
+        let said = self.line.as_ref().is_none_or(Line::is_flushed);
+        if (failed || (peer_ended && said && (self.finished || self.cannot_send)))
+            && let Some(line) = self.line.take()
+        {
+            line.close(net, Close::Graceful);
         }
     }
 
-    fn end_direction(&mut self, net: &mut SimNet, socket: SimSocket) {
-        match net.shutdown_write(socket) {
+    fn end_direction(&mut self, net: &mut SimNet) {
+        let Some(line) = &mut self.line else { return };
+        match line.shutdown_write(net) {
             Ok(()) => self.finished = true,
             Err(_) => self.cannot_send = true,
         }
     }
 
-    fn close(&mut self, net: &mut SimNet, socket: SimSocket, how: Close) {
-        let unread = matches!(net.readable(socket), Ok(Readable::Bytes(_)));
-        let aborts = unread || (how == Close::Reset && net.is_tcp(socket));
+    fn close(&mut self, net: &mut SimNet, how: Close) {
+        let Some(line) = self.line.take() else { return };
+        let aborts = line.close(net, how);
         self.closed = Some(if aborts { Did::Aborted } else { Did::Closed });
-        net.close(socket, how);
-        self.socket = None;
     }
 
     /// Gives up at once.
     pub fn abandon(&mut self, net: &mut SimNet) {
-        if let Some(socket) = self.socket {
-            self.close(net, socket, Close::Reset);
-        }
+        self.close(net, Close::Reset);
     }
 }

@@ -6,12 +6,14 @@
 
 mod client;
 mod end;
+mod line;
 mod manners;
 mod payload;
 mod target;
 
-pub use client::{Answer, Client, Opening};
+pub use client::{Answer, Client, Door, Opening};
 pub use end::{Did, End, Seen};
+pub use line::Line;
 pub use manners::{Finale, Manners, Stop};
 pub use payload::{Direction, Payload};
 pub use target::{Target, TargetConnection};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::end::End;
+use super::line::Line;
 use super::manners::Manners;
 use super::payload::{Direction, Payload};
 use crate::clock::SimTime;
@@ -68,7 +69,7 @@ impl Target {
             let from = net.peer_addr(socket).map(|addr| addr.ip());
             let outgoing = Payload::new(self.seed, self.tunnel, Direction::Down);
             let incoming = Payload::new(self.seed, self.tunnel, Direction::Up);
-            let mut end = End::new(socket, self.manners, outgoing, incoming, net);
+            let mut end = End::new(Line::plain(socket), self.manners, outgoing, incoming, net);
             if self.hurried {
                 end.hurry();
             }

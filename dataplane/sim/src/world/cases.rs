@@ -1,11 +1,15 @@
 //! The workload at run time: each planned tunnel's client and target.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
 
 use super::options::{OpeningKind, TargetKind, TunnelPlan};
-use super::{EndOutcome, TunnelOutcome};
+use super::pki::{SERVER_NAME, pki};
+use super::{EndOutcome, SERVER_IP, TunnelOutcome};
 use crate::net::{HostId, SimNet};
-use crate::script::{Client, End, Opening, Target};
+use crate::script::{Client, Door, End, Opening, Target};
 
 /// Where the targets are.
 pub(super) const TARGETS_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
@@ -13,6 +17,8 @@ pub(super) const TARGETS_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 pub(super) const TARGETS_NAME: &str = "targets.adit.test";
 /// The server's Unix socket.
 pub(super) const SOCKET_PATH: &str = "/run/adit/frontend.sock";
+/// Where the server takes frontends over TCP.
+pub(super) const FRONTEND_ADDRESS: SocketAddr = SocketAddr::new(SERVER_IP, 8090);
 
 /// One tunnel, or an attempt at one.
 #[derive(Debug)]
@@ -61,9 +67,14 @@ impl Case {
             OpeningKind::LeavesEarly => Opening::LeavesEarly(name),
             OpeningKind::LeavesBeforeAnswer => Opening::LeavesBeforeAnswer(name),
         };
-        let path = SOCKET_PATH.to_owned();
+        let door = if plan.tls {
+            let name = ServerName::try_from(SERVER_NAME).expect("a valid name");
+            Door::Tls(FRONTEND_ADDRESS, Arc::clone(&pki().client), name)
+        } else {
+            Door::Unix(SOCKET_PATH.to_owned())
+        };
         let client =
-            Client::new(client_script, seed, tunnel, client_host, path, opening, plan.client_manners);
+            Client::new(client_script, seed, tunnel, client_host, door, opening, plan.client_manners);
         let now = net.time();
         net.wake_script(client_script, plan.start_ns.saturating_sub(now.0));
         Self { plan, client, target, proof }

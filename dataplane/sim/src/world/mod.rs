@@ -29,11 +29,11 @@ use crate::rng::Prng;
 use crate::script::Seen;
 use crate::tally::{Family, Tally};
 pub(crate) use cases::Case;
-use cases::{SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
+use cases::{FRONTEND_ADDRESS, SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
 use control::{Action, Control, Who};
 use node::Node;
 use options::Options;
-use pki::SERVER_NAME;
+use pki::{SERVER_NAME, pki};
 
 const SERVER_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 const SERVER_PORT: u16 = 8091;
@@ -266,6 +266,13 @@ impl World {
                 Node::connect(&nodes, &self.options, &self.wakes_lost);
                 let address = Address::Unix(host, SOCKET_PATH.to_owned());
                 let socket = self.net.borrow_mut().listen(host, address, 128).expect("the path is free");
+                // TCP at the other end of the row: connections are handed over both ways.
+                let last = nodes.last().expect("at least one shard");
+                last.handle.send(Command::FrontendTls(Arc::clone(&pki().frontends))).expect("empty");
+                let address = Address::Inet(FRONTEND_ADDRESS);
+                let tcp = self.net.borrow_mut().listen(host, address, 128).expect("the port is free");
+                let listen = Command::Listen { socket: tcp, kind: ListenerKind::HttpConnectTls };
+                last.handle.send(listen).expect("empty");
                 (nodes, Command::Listen { socket, kind: ListenerKind::HttpConnectUnix })
             }
             Who::Agent(index) => {

@@ -51,6 +51,8 @@ pub struct TunnelPlan {
     pub start_ns: u64,
     /// What it says first.
     pub opening: OpeningKind,
+    /// Whether it comes over TCP with TLS instead of the Unix socket.
+    pub tls: bool,
     /// What it asks for.
     pub target: TargetKind,
     /// How the client behaves once there is a tunnel.
@@ -60,12 +62,20 @@ pub struct TunnelPlan {
 }
 
 impl TunnelPlan {
+    /// The same over TCP with TLS.
+    #[must_use]
+    pub const fn over_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// A tunnel in which both ends send this many bytes and end in order.
     #[must_use]
     pub const fn plain(start_ns: u64, up_bytes: u64, down_bytes: u64) -> Self {
         Self {
             start_ns,
             opening: OpeningKind::Connect,
+            tls: false,
             target: TargetKind::Serves,
             client_manners: Manners::plain(up_bytes),
             target_manners: Manners::plain(down_bytes),
@@ -297,6 +307,7 @@ fn draw_tunnel(rng: &mut Prng, bytes_max: u64) -> TunnelPlan {
     TunnelPlan {
         start_ns: rng.span(Span::millis(0, 3_000)),
         opening,
+        tls: rng.chance(Ppm::percent(30)),
         target,
         client_manners: Manners::draw(rng, bytes_max),
         target_manners: Manners::draw(rng, bytes_max),

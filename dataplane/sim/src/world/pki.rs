@@ -4,21 +4,29 @@
 use std::sync::{Arc, OnceLock};
 
 use adit_dataplane::quic::tls;
+use adit_dataplane::stream::tls::{TlsMinVersion, frontend_config};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     PKCS_ED25519,
 };
-use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The name in the server's certificate.
 pub(super) const SERVER_NAME: &str = "server.adit.test";
 
-/// TLS of both sides: mutual, with one authority.
+/// TLS of all sides: mutual, with one authority.
 #[derive(Debug)]
 pub(super) struct Pki {
+    /// The server's, towards agents.
     pub(super) server: Arc<rustls::ServerConfig>,
-    pub(super) agent: Arc<rustls::ClientConfig>,
+    /// The agents'.
+    pub(super) agent: Arc<ClientConfig>,
+    /// The server's, towards frontends over TCP.
+    pub(super) frontends: Arc<rustls::ServerConfig>,
+    /// The clients' over TCP.
+    pub(super) client: Arc<ClientConfig>,
 }
 
 /// The process's one.
@@ -37,8 +45,15 @@ fn make() -> Result<Pki, Box<dyn std::error::Error>> {
     let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
     let server = tls::server_config(chain, key, Some(roots.clone()))?;
     let identity = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
-    let agent = tls::client_config(roots, Some(identity))?;
-    Ok(Pki { server, agent })
+    let agent = tls::client_config(roots.clone(), Some(identity))?;
+    let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
+    let frontends = frontend_config(chain, key, Arc::new(roots.clone()), TlsMinVersion::Tls12, None)?;
+    let (chain, key) = issue(&authority, "client.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    Ok(Pki { server, agent, frontends, client: Arc::new(client) })
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

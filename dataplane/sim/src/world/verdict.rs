@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use adit_dataplane::limits::ANSWER_BYTES_MAX;
+
 use super::control::Who;
 use super::{Case, Failure, Report, World};
 use crate::oracle::{Facts, Judgement, judge};
@@ -17,6 +19,7 @@ impl World {
             losses: &self.control.losses,
             deaths: &self.deaths,
             sheds: self.options.budget_bytes < 1 << 28,
+            tiny_pipes: self.options.faults.pipe.buffer_bytes.0 < ANSWER_BYTES_MAX,
             every_dial_succeeds: self.options.every_dial_succeeds,
             slack_ns: self.slack_ns(),
             agent_ips: &agent_ips,
@@ -87,8 +90,10 @@ impl World {
         });
         for (who, shard, report) in shards {
             let Some(report) = report else { continue };
-            // The UDP socket; at the server's first shard, the listener as well.
-            let sockets = if who == Who::Server && shard == 0 { 2 } else { 1 };
+            // The UDP socket; at the server's first shard the Unix listener as well, at its last the TCP listener.
+            let last = shard + 1 == usize::from(self.options.server_shards);
+            let listeners = u64::from(shard == 0) + u64::from(last);
+            let sockets = if who == Who::Server { 1 + listeners } else { 1 };
             let held = [
                 ("entries in the tunnel table", report.stats.tunnels_open, 0),
                 ("pending dials", report.stats.dials_pending, 0),

@@ -1,11 +1,13 @@
 //! Stories of a server and its agents in simulated worlds, one file each, named after the promise. Each runs under
 //! several seeds: the same story with other schedules.
 
+mod accept_refused;
 mod agent_restart;
 mod buffers_exhausted;
 mod cancel_races_completion;
 mod connection_replaced;
 mod dial_answer_lost;
+mod frontends_over_tls;
 mod half_close_each_way;
 mod reset_each_way;
 mod server_restart;
