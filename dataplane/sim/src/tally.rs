@@ -160,6 +160,6 @@ mod tests {
         for (index, family) in Family::ALL.into_iter().enumerate() {
             assert_eq!(family as usize, index, "{family:?}");
         }
-        assert_eq!(Family::ServerRestart as usize + 1, Family::ALL.len());
+        assert_eq!(Family::DialHandedBack as usize + 1, Family::ALL.len());
     }
 }
