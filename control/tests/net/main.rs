@@ -15,18 +15,15 @@ mod support;
 #[path = "../direct/support/mod.rs"]
 mod tunnels;
 
-use std::pin::Pin;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
-use support::needs;
+use support::run::{Run, told};
 use support::world::Case;
 
 /// Tests at once, unless somebody says otherwise: most of the time they wait.
 const AT_ONCE: usize = 6;
-
-type Run = fn(Case) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Names and functions of tests, `module::function`.
 macro_rules! stories {
@@ -67,16 +64,4 @@ fn main() -> ExitCode {
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Runs one story, if this machine can.
-fn told(run: Run, case: Case) -> Result<Completion, Failed> {
-    match needs::met() {
-        Err(reason) if needs::must_be_met() => return Err(reason.into()),
-        Err(reason) => return Ok(Completion::ignored_with(reason)),
-        Ok(()) => {}
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(case));
-    Ok(Completion::Completed)
 }

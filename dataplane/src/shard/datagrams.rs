@@ -83,7 +83,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
         match outcome {
             Outcome::Datagrams(Ok(datagrams)) => self.receive(datagrams),
-            Outcome::PeerUnreachable { peer, .. } => self.quic.peer_unreachable(self.now, peer),
+            Outcome::PeerUnreachable { peer, .. } => self.on_peer_unreachable(peer),
             // Out of slots, or an error that belongs to some earlier send: it is armed again.
             _ => {}
         }

@@ -4,11 +4,13 @@
 //! A dial is handed over once. Only if its agent is lost before it answered, and no other agent has a connection on the
 //! same shard, does it go on to a third place: every place that was tried is excluded, so that ends.
 
+use std::net::SocketAddr;
+
 use adit_io::{Close, DatagramDriver, Datagrams, PeerAddr, SocketId};
 use bytes::BytesMut;
 
 use super::Shard;
-use super::peers::{MovedDial, Passed};
+use super::peers::{MovedDial, Passed, Stray};
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::{PendingDial, Phase, Tunnel};
@@ -83,7 +85,10 @@ impl<D: DatagramDriver> Shard<D> {
             let Some(stray) = self.peers.as_ref().and_then(super::peers::Peers::try_recv_stray) else {
                 break;
             };
-            self.quic.handle_datagrams(self.now, stray);
+            match stray {
+                Stray::Datagrams(datagrams) => self.quic.handle_datagrams(self.now, datagrams),
+                Stray::Unreachable(peer) => self.quic.peer_unreachable(self.now, peer),
+            }
         }
         for _ in 0..PASSED_PER_TURN_MAX {
             let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv) else { break };
@@ -188,16 +193,29 @@ impl<D: DatagramDriver> Shard<D> {
         self.stats.stray_datagrams += 1;
         let owner = short_header_owner(&stray.data, self.config.quic.shards).map(ShardId);
         let copy = Datagrams { data: BytesMut::from(&stray.data[..]), ..stray };
-        let (Some(peers), Some(owner)) = (&mut self.peers, owner) else {
+        if !owner.is_some_and(|owner| self.forward(owner, Stray::Datagrams(copy))) {
             self.stats.stray_datagrams_dropped += 1;
-            return;
-        };
+        }
+    }
+
+    /// The network reports that a peer cannot be reached, about a datagram that any shard may have sent.
+    pub(super) fn on_peer_unreachable(&mut self, peer: SocketAddr) {
+        self.quic.peer_unreachable(self.now, peer);
+        let others: Vec<ShardId> = self.peers.iter().flat_map(super::peers::Peers::others).collect();
+        for other in others {
+            // A hint that is lost is made up for by the next, or by time.
+            self.forward(other, Stray::Unreachable(peer));
+        }
+    }
+
+    fn forward(&mut self, to: ShardId, stray: Stray) -> bool {
+        let Some(peers) = &mut self.peers else { return false };
         let first = !peers.is_unheard();
-        if !peers.forward(owner, copy) {
-            self.stats.stray_datagrams_dropped += 1;
-        } else if first {
+        let taken = peers.forward(to, stray);
+        if taken && first {
             self.timers.set(self.now + WAKE_AGAIN_PAUSE, Timer::Peers);
         }
+        taken
     }
 
     pub(super) fn wake_peers_again(&mut self) {

@@ -1,5 +1,5 @@
-//! What shards of one process say to each other: whole frontend connections, and datagrams that reached the wrong
-//! socket.
+//! What shards of one process say to each other: whole frontend connections, and datagrams and reports of the network
+//! that reached the wrong socket.
 //!
 //! Every shard has one bounded inbox, into which all others put. A connection crosses at most twice: when the shard
 //! that accepts deals it out, and when its dial moves to the shard of the chosen agent (design decision D3). Bytes of
@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -45,9 +46,18 @@ pub(super) struct MovedDial<S> {
     pub(super) chosen: ConnectionKey,
 }
 
+/// What reached the wrong socket of the reuseport group.
+#[derive(Debug)]
+pub(super) enum Stray {
+    /// A datagram of a connection that the other shard owns.
+    Datagrams(Datagrams),
+    /// The network's report that a peer cannot be reached. The kernel gives it to any socket of the group.
+    Unreachable(SocketAddr),
+}
+
 struct Inbox<S> {
     connections: ArrayQueue<Passed<S>>,
-    strays: ArrayQueue<Datagrams>,
+    strays: ArrayQueue<Stray>,
     /// Its shard takes nothing any more. Set before the shard looks for the last time.
     closed: AtomicBool,
     shard: Arc<dyn Wake>,
@@ -132,8 +142,16 @@ impl<S> Peers<S> {
         Ok(())
     }
 
-    /// Forwards a datagram to the shard that owns its connection. False when it was dropped, as the network might.
-    pub(super) fn forward(&mut self, to: ShardId, stray: Datagrams) -> bool {
+    /// The other shards.
+    pub(super) fn others(&self) -> impl Iterator<Item = ShardId> + use<S> {
+        let own = self.own;
+        (0..self.inboxes.len())
+            .filter_map(|index| u8::try_from(index).ok().map(ShardId))
+            .filter(move |id| *id != own)
+    }
+
+    /// Forwards what reached the wrong socket. False when it was dropped, as the network might.
+    pub(super) fn forward(&mut self, to: ShardId, stray: Stray) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(to.0)) else { return false };
         if to == self.own || inbox.closed.load(Ordering::Acquire) || inbox.strays.push(stray).is_err() {
             return false;
@@ -148,8 +166,8 @@ impl<S> Peers<S> {
         self.inbox(self.own)?.connections.pop()
     }
 
-    /// The oldest datagram that another shard forwarded to this one.
-    pub(super) fn try_recv_stray(&self) -> Option<Datagrams> {
+    /// The oldest stray that another shard forwarded to this one.
+    pub(super) fn try_recv_stray(&self) -> Option<Stray> {
         self.inbox(self.own)?.strays.pop()
     }
 
@@ -268,15 +286,10 @@ mod tests {
     #[test]
     fn a_shard_does_not_forward_to_itself() {
         let (mut first, _, _) = pair();
-        let stray = || Datagrams {
-            data: bytes::BytesMut::from(&[0x40; 30][..]),
-            stride: 30,
-            peer: "127.0.0.1:1".parse().unwrap(),
-            local_ip: None,
-            ecn: None,
-        };
+        let stray = || Stray::Unreachable("127.0.0.1:1".parse().unwrap());
         assert!(!first.forward(ShardId(0), stray()));
         assert!(!first.forward(ShardId(2), stray()));
         assert!(first.forward(ShardId(1), stray()));
+        assert_eq!(first.others().collect::<Vec<_>>(), [ShardId(1)]);
     }
 }

@@ -3,4 +3,5 @@
 pub(crate) mod flows;
 pub(crate) mod needs;
 pub(crate) mod netns;
+pub(crate) mod run;
 pub(crate) mod world;

@@ -48,7 +48,10 @@ pub(crate) struct Node {
 
 impl Node {
     async fn start(net: &Netns, args: &[String]) -> Self {
-        let process = Process::start_under(&net.prefix(), args);
+        Self::started(Process::start_under(&net.prefix(), args)).await
+    }
+
+    async fn started(process: Process) -> Self {
         let admin = process.address("admin").await;
         Self { process, admin }
     }
@@ -129,8 +132,13 @@ impl World {
 
     /// Starts the agent of a namespace.
     pub(crate) async fn start_agent(&self, index: usize) -> Node {
-        let args = agent_args(&self.dir, &self.options, PORT, &format!("agent-{index}"));
-        Node::start(&self.agent_nets[index], &args).await
+        Node::started(self.spawn_agent(index, &format!("agent-{index}"))).await
+    }
+
+    /// Starts an agent in a namespace and does not wait for it to say anything.
+    pub(crate) fn spawn_agent(&self, index: usize, id: &str) -> Process {
+        let args = agent_args(&self.dir, &self.options, PORT, id);
+        Process::start_under(&self.agent_nets[index].prefix(), &args)
     }
 
     /// Starts the server again.
