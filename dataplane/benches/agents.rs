@@ -63,7 +63,7 @@ fn main() {
         let word = |place: usize| arguments.get(at + place).expect("--fleet FIRST COUNT ADDRESS FOLDER");
         let number = |place| word(place).parse::<u32>().expect("a number");
         let address = word(3).parse().expect("an address with a port");
-        fleet::run(number(1), number(2) as usize, address, Path::new(word(4)));
+        fleet::run(number(1), number(2), address, Path::new(word(4)));
     }
     let Size { agents, idle } =
         if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };

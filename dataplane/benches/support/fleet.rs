@@ -25,19 +25,20 @@ struct Fleet {
     quic: Quic,
     socket: UdpSocket,
     server: SocketAddr,
-    first: u32,
-    count: usize,
-    begun: usize,
-    welcome: usize,
+    /// Numbers of those that have no connection.
+    waiting: Vec<u32>,
+    /// Attempts that may yet fail.
+    patience: u32,
     /// Those that were not welcomed yet, by number.
     greeting: HashMap<ConnId, (u32, Option<StreamId>, FrameReader)>,
     buffer: Vec<u8>,
 }
 
-/// Runs `count` agents, numbered from `first` on, until standard input ends. Says `welcome` once all are.
+/// Runs `count` agents, numbered from `first` on, until standard input ends. Says `welcome` once all are. Attempts that
+/// fail are repeated, as every agent does: on a busy machine a socket's buffer overflows now and then.
 ///
 /// `folder` holds what `adit certs` makes: `ca.crt`, `agent.crt` and `agent.key`; the server is to be `localhost`.
-pub(crate) fn run(first: u32, count: usize, server: SocketAddr, folder: &Path) -> ! {
+pub(crate) fn run(first: u32, count: u32, server: SocketAddr, folder: &Path) -> ! {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
@@ -59,17 +60,15 @@ pub(crate) fn run(first: u32, count: usize, server: SocketAddr, folder: &Path) -
         quic: Quic::new(&config).expect("the configuration holds together"),
         socket,
         server,
-        first,
-        count,
-        begun: 0,
-        welcome: 0,
+        waiting: (first..first + count).collect(),
+        patience: 10 + count / 100,
         greeting: HashMap::new(),
         buffer: Vec::new(),
     };
     let mut told = false;
     loop {
         fleet.turn();
-        if fleet.welcome == count && !told {
+        if fleet.waiting.is_empty() && fleet.greeting.is_empty() && !told {
             told = true;
             println!("welcome");
         }
@@ -92,17 +91,16 @@ fn identity(folder: &Path) -> std::sync::Arc<rustls::ClientConfig> {
 impl Fleet {
     fn turn(&mut self) {
         let now = Instant::now();
-        while self.begun < self.count && self.begun - self.welcome < AT_ONCE {
+        while self.greeting.len() < AT_ONCE {
+            let Some(number) = self.waiting.pop() else { break };
             let conn = self.quic.connect(now, self.server, "localhost", None).expect("it begins");
-            let number = self.first + u32::try_from(self.begun).expect("few");
             self.greeting.insert(conn, (number, None, FrameReader::new()));
-            self.begun += 1;
         }
         while let Some(event) = self.quic.poll_event() {
             match event {
                 QuicEvent::Connected { conn, .. } => self.say_hello(conn),
                 QuicEvent::Readable { conn, .. } => self.hear(conn),
-                QuicEvent::Lost { reason, .. } => panic!("an agent lost its server: {}", reason.text),
+                QuicEvent::Lost { conn, reason } => self.lost(conn, &reason.text),
                 _ => {}
             }
         }
@@ -159,7 +157,15 @@ impl Fleet {
         }
         self.quic.welcome(conn, AGENT_STREAMS_INITIAL);
         self.greeting.remove(&conn);
-        self.welcome += 1;
+    }
+
+    fn lost(&mut self, conn: ConnId, reason: &str) {
+        let Some((number, ..)) = self.greeting.remove(&conn) else {
+            panic!("an agent lost its server: {reason}")
+        };
+        eprintln!("agent {number} tries again: {reason}");
+        self.patience = self.patience.checked_sub(1).expect("fewer attempts fail");
+        self.waiting.push(number);
     }
 
     /// Waits for a datagram, but not beyond the next timeout.

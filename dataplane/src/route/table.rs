@@ -68,7 +68,8 @@ pub struct RealmRoutes {
     pub(super) all: Members,
     /// For `defaultRoute`.
     pub(super) default_route: Members,
-    /// For `destHost`: by `ipv4`, `ipv6` and `host` identifier. No entry is empty.
+    /// For `destHost`: by `ipv4`, `ipv6` and `host` identifier. No entry is empty. Peers choose the keys, so the hash
+    /// is the standard, keyed one.
     pub(super) by_host: HashTrieMapSync<Arc<str>, Claims>,
 }
 
