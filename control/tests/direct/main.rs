@@ -11,6 +11,7 @@ mod forward;
 mod leaks;
 mod lifecycle;
 mod routing;
+mod shards;
 mod support;
 mod tls;
 mod tunnels;
