@@ -5,7 +5,7 @@ use crate::driver::DriverConfig;
 use crate::faults::Faults;
 use crate::rng::{Ppm, Prng, Span};
 use crate::script::{Finale, Manners, Stop};
-use crate::world::options::{Options, Restart, Silence, TunnelPlan};
+use crate::world::options::{DrainPlan, Options, Restart, Silence, TunnelPlan};
 
 /// A millisecond, in nanoseconds.
 const MS: u64 = 1_000_000;
@@ -14,7 +14,7 @@ const MS: u64 = 1_000_000;
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
 /// All of them.
-pub const ALL: [Scenario; 14] = [
+pub const ALL: [Scenario; 17] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
     ("stopped_reader", stopped_reader),
@@ -29,6 +29,9 @@ pub const ALL: [Scenario; 14] = [
     ("connection_replaced", connection_replaced),
     ("accept_refused", accept_refused),
     ("frontends_over_tls", frontends_over_tls),
+    ("dials_handed_over", dials_handed_over),
+    ("inbox_full", inbox_full),
+    ("drain_while_dials_are_handed_over", drain_while_dials_are_handed_over),
 ];
 
 /// The options of a story.
@@ -198,4 +201,42 @@ fn frontends_over_tls(seed: u64) -> Options {
     let much = Manners::plain(4_000_000);
     let pairs = [(short, long), (long, short), (stops, much), (resets, goes_on), (goes_on, resets)];
     calm(seed, pairs.map(|(client, target)| tunnel(200, client, target).over_tls()).to_vec())
+}
+
+/// Three shards and agents with one connection each: most dials are another shard's, and of the wakes between shards
+/// four in ten have no effect.
+fn dials_handed_over(seed: u64) -> Options {
+    let tunnels = (0..24).map(|index| TunnelPlan::plain((1_000 + index * 20) * MS, 30_000, 30_000)).collect();
+    let mut options =
+        Options { agents: 2, server_shards: 3, agent_connections: Some(1), ..calm(seed, tunnels) };
+    options.faults.process.wake_lost = Ppm::percent(40);
+    options.faults.process.wake_delay = Span::millis(0, 5);
+    options
+}
+
+/// Everybody asks at one moment, and a shard's inbox has room for one.
+fn inbox_full(seed: u64) -> Options {
+    let tunnels = (0..24).map(|_| TunnelPlan::plain(1_000 * MS, 3_000, 3_000)).collect();
+    let mut options = Options {
+        agents: 2,
+        server_shards: 2,
+        agent_connections: Some(1),
+        inbox_max: 1,
+        ..calm(seed, tunnels)
+    };
+    options.every_dial_succeeds = false;
+    options.faults.process.wake_delay = Span::millis(5, 10);
+    options
+}
+
+/// The server is told to end while dials are on their way from shard to shard.
+fn drain_while_dials_are_handed_over(seed: u64) -> Options {
+    let tunnels = (0..40).map(|index| TunnelPlan::plain(995 * MS + index * MS / 4, 3_000, 3_000)).collect();
+    let mut options =
+        Options { agents: 2, server_shards: 3, agent_connections: Some(1), ..calm(seed, tunnels) };
+    options.every_dial_succeeds = false;
+    options.faults.process.wake_delay = Span::millis(0, 3);
+    options.drain = Some(DrainPlan { at_ns: 1_000 * MS, for_ns: 2_000 * MS, down_ns: 500 * MS });
+    options.heal_at_ns = 8_000 * MS;
+    options
 }

@@ -15,6 +15,9 @@ use crate::route::{Health, RouteQuery, Strategy, choose};
 use crate::stream::table::Key;
 use crate::wire::{DialRequest, DialResponse, FrameReader, Network, ResetCode, StreamHeader};
 
+/// What a frontend is told by a server that ends.
+const DRAINING: &str = "the server is draining";
+
 /// How a look at a stream for the agent's answer ended.
 enum Look {
     Nothing,
@@ -45,12 +48,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.stats.dials_pending += 1;
         self.set_deadline(key, deadline);
         if self.drain.is_draining() {
-            self.answer_dial(
-                key,
-                DialOutcome::NoAgent,
-                Answer::unavailable("the server is draining"),
-                "draining",
-            );
+            self.answer_dial(key, DialOutcome::NoAgent, Answer::unavailable(DRAINING), DRAINING);
         } else {
             self.ask_an_agent(key);
         }
@@ -67,8 +65,12 @@ impl<D: DatagramDriver> Shard<D> {
                     }
                 }
                 None => {
+                    // The other shards may have ended already: then it is not for want of agents.
+                    let draining = self.drain.is_draining();
                     let Some(dial) = self.pending(key) else { return };
-                    let (answer, outcome, error) = if dial.tried.is_empty() {
+                    let (answer, outcome, error) = if draining {
+                        (Answer::unavailable(DRAINING), DialOutcome::NoAgent, DRAINING.to_owned())
+                    } else if dial.tried.is_empty() {
                         (Answer::no_agent(), DialOutcome::NoAgent, "No agent available".to_owned())
                     } else {
                         let error = dial.last_error.clone();
@@ -279,6 +281,7 @@ impl<D: DatagramDriver> Shard<D> {
         if !ready || doubtful {
             let Some(dial) = self.pending(key) else { return };
             dial.tried.push(chosen);
+            "the agent's connection ended".clone_into(&mut dial.last_error);
             if !ready || self.choose_agent(key, true).is_some() {
                 return self.ask_an_agent(key);
             }

@@ -130,7 +130,7 @@ impl Node {
             connections: options.agent_connections,
             retry_interval: Duration::from_millis(200),
             retry_interval_max: Duration::from_secs(2),
-            first_shard: 0,
+            first_shard: u8::try_from(index).expect("few agents"),
             shards: 1,
         });
         Self::start(net, host, udp, options, (options.agent, role), &format!("agent {index} {start}"), 0)

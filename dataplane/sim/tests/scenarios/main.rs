@@ -7,8 +7,11 @@ mod buffers_exhausted;
 mod cancel_races_completion;
 mod connection_replaced;
 mod dial_answer_lost;
+mod dials_handed_over;
+mod drain_while_dials_are_handed_over;
 mod frontends_over_tls;
 mod half_close_each_way;
+mod inbox_full;
 mod reset_each_way;
 mod server_restart;
 mod stopped_reader;
@@ -19,7 +22,7 @@ use adit_sim::script::Seen;
 use adit_sim::world::{EndOutcome, Report, World};
 
 /// Runs a story under this many seeds and shows each report.
-fn tell(name: &str, seeds: u64, check: impl Fn(&Report)) {
+fn tell(name: &str, seeds: u64, mut check: impl FnMut(&Report)) {
     for seed in 0..seeds {
         let options = adit_sim::scenario::options(name, seed).expect("the story exists");
         match World::new(options).run() {
