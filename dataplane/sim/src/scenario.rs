@@ -1,6 +1,8 @@
 //! Hand-written stories, each named after what it is about. `tests/scenarios` says what must come of them;
 //! `sim --scenario NAME --seed S` replays one.
 
+mod bad_days;
+
 use crate::driver::DriverConfig;
 use crate::faults::Faults;
 use crate::rng::{Ppm, Prng, Span};
@@ -13,8 +15,8 @@ const MS: u64 = 1_000_000;
 /// A story's name and its options under a seed.
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
-/// All of them.
-pub const ALL: [Scenario; 17] = [
+/// Those in this file; the stories of bad days are in one of their own.
+const ALL: [Scenario; 17] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
     ("stopped_reader", stopped_reader),
@@ -34,10 +36,15 @@ pub const ALL: [Scenario; 17] = [
     ("drain_while_dials_are_handed_over", drain_while_dials_are_handed_over),
 ];
 
+/// The names of all stories.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().chain(&bad_days::ALL).map(|(name, _)| *name)
+}
+
 /// The options of a story.
 #[must_use]
 pub fn options(name: &str, seed: u64) -> Option<Options> {
-    ALL.iter().find(|(own, _)| *own == name).map(|(_, options)| options(seed))
+    ALL.iter().chain(&bad_days::ALL).find(|(own, _)| *own == name).map(|(_, options)| options(seed))
 }
 
 fn calm(seed: u64, tunnels: Vec<TunnelPlan>) -> Options {

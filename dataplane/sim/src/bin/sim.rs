@@ -120,7 +120,7 @@ fn say_seed_on_panic() {
 fn tell(args: &Args) -> bool {
     let name = args.scenario.as_deref().unwrap_or_default();
     let Some(mut options) = adit_sim::scenario::options(name, args.seed.unwrap_or(0)) else {
-        println!("stories are: {:?}", adit_sim::scenario::ALL.map(|(name, _)| name));
+        println!("stories are: {:?}", adit_sim::scenario::names().collect::<Vec<_>>());
         return false;
     };
     options.tail_lines = args.tail;
