@@ -36,7 +36,7 @@ const TABLE: &[(&[&str], &str)] = &[
         "whoever connected does not speak TLS: write https:// in the client's configuration",
     ),
     (
-        &["closed the connection during", "did not end within"],
+        &["during the handshake", "did not end within"],
         "if it is kube-apiserver: check its caBundle, and that --server-cert carries the name in its url",
     ),
     (
@@ -64,6 +64,7 @@ mod tests {
             ("received corrupt message of type InvalidContentType", "https://"),
             ("peer is incompatible: Tls12NotOfferedOrEnabled", "--tls-min-version"),
             ("the handshake did not end within 10 s", "caBundle"),
+            ("the client reset the connection during the handshake", "caBundle"),
         ];
         for (reason, word) in table {
             assert!(remedy(reason).is_some_and(|remedy| remedy.contains(word)), "{reason}");

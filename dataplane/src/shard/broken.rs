@@ -25,7 +25,10 @@ impl<D: DatagramDriver> Shard<D> {
                 self.begin_last_words(key);
             }
             Phase::Broken => tunnel.ingress.on_broken(),
-            _ => self.on_socket_failed(key),
+            _ => {
+                self.tell_of_tls_handshake_left(key, "reset");
+                self.on_socket_failed(key);
+            }
         }
     }
 

@@ -106,13 +106,22 @@ impl<D: DatagramDriver> Shard<D> {
                 self.close_tunnel(key, Close::Graceful, None);
             }
             Phase::Head(_) => {
-                self.tell_of_tls_failure(key, "the client closed the connection during the handshake");
+                self.tell_of_tls_handshake_left(key, "closed");
                 self.close_tunnel(key, Close::Graceful, None);
             }
             _ => {
                 self.tell_of_tls_failure(key, "TCP ended without close_notify");
                 self.on_receive_failed(key);
             }
+        }
+    }
+
+    /// The client left before its handshake was complete, if it had begun one. Some say so by an alert, which is told
+    /// of as such; others do not.
+    pub(super) fn tell_of_tls_handshake_left(&mut self, key: Key, how: &str) {
+        let Some(tls) = self.tunnels.get(key).and_then(|tunnel| tunnel.tls.as_ref()) else { return };
+        if tls.has_heard() && !tls.was_established() && !tls.has_failed() {
+            self.tell_of_tls_failure(key, &format!("the client {how} the connection during the handshake"));
         }
     }
 

@@ -341,13 +341,19 @@ where
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();
     assert_eq!(answer.first(), Some(&0x15), "an alert");
+    // Begins, and goes without a word.
+    let mut begun = secure.tcp();
+    begun.write_all(&[0x16, 0x03, 0x01, 0x02]).unwrap();
+    secure.until("it was heard", |(server, _)| server.stats.frontends_accepted == 4);
+    socket2::SockRef::from(&begun).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(begun);
     // Whoever only looks whether somebody listens is no failure.
     drop(secure.tcp());
     secure.until("nothing is left", |(server, _)| {
-        server.stats.tunnels_open == 0 && server.stats.frontends_accepted == 4
+        server.stats.tunnels_open == 0 && server.stats.frontends_accepted == 5
     });
     let (server, _) = secure.stand.stop();
-    assert_eq!((server.stats.frontend_handshakes_failed, server.stats.dials_started), (3, 0));
+    assert_eq!((server.stats.frontend_handshakes_failed, server.stats.dials_started), (4, 0));
 }
 
 pub(crate) fn handshakes_are_bounded_in_number_and_time<D>(make: MakeDriver<D>)

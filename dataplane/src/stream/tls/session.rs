@@ -128,6 +128,12 @@ impl TlsSession {
         self.client.is_some()
     }
 
+    /// Whether the session has failed, and whoever asked was told.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     /// Whether the peer has said anything at all.
     #[must_use]
     pub const fn has_heard(&self) -> bool {
