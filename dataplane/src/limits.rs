@@ -54,6 +54,10 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 pub const ANSWER_POLL_MIN: Duration = Duration::from_micros(100);
 /// See [`ANSWER_POLL_MIN`].
 pub const ANSWER_POLL_MAX: Duration = Duration::from_millis(10);
+/// Between the sight of a read answer and the first byte behind it. The kernel shows the answer as taken a moment
+/// before the read that took it looks for more (`unix_stream_read_generic`, Linux net/unix/af_unix.c), and its waking
+/// of the sender makes that moment longer: a byte sent within it comes out of the same read.
+pub const ANSWER_SETTLE_TIME: Duration = Duration::from_millis(2);
 /// A reader that has not taken a batch for this long counts as stopped when memory is short.
 pub const STOPPED_AFTER: Duration = Duration::from_secs(1);
 /// How long a target may keep a tunnel whose frontend has gone altogether (as FIN_WAIT2 is limited, tcp(7)).

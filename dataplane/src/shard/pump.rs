@@ -6,7 +6,9 @@ use super::Shard;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::Phase;
-use crate::limits::{ANSWER_POLL_MAX, ANSWER_POLL_MIN, EGRESS_BATCH_BYTES_MAX, ORPHAN_TIME_MAX};
+use crate::limits::{
+    ANSWER_POLL_MAX, ANSWER_POLL_MIN, ANSWER_SETTLE_TIME, EGRESS_BATCH_BYTES_MAX, ORPHAN_TIME_MAX,
+};
 use crate::quic::{ConnId, ReadState, WriteState};
 use crate::stream::ingress::RecvWant;
 use crate::stream::table::Key;
@@ -170,7 +172,8 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// D15: target bytes wait until the frontend has read the 200. Nothing signals that on a Unix socket, so it is
-    /// looked at, with growing pauses, and only while there is something to hold back.
+    /// looked at, with growing pauses, and only while there is something to hold back. A frontend that speaks first,
+    /// as HTTP and TLS do, does not wait for this.
     fn look_for_reader(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(socket) = tunnel.socket else { return };
@@ -178,13 +181,19 @@ impl<D: DatagramDriver> Shard<D> {
         if !tunnel.readable && !tunnel.egress.has_held() && !tunnel.egress.has_stream_ended() {
             return;
         }
-        if !tunnel.unix || self.driver.unsent_bytes(socket) == 0 {
+        // TLS keeps the answer and what follows in records of their own, so that no read returns both.
+        let read = tunnel.unix && self.driver.unsent_bytes(socket) == 0;
+        let settled = read.then(|| *tunnel.answer_read_at.get_or_insert(self.now) + ANSWER_SETTLE_TIME);
+        if !tunnel.unix || settled.is_some_and(|at| at <= self.now) {
             tunnel.egress.on_answer_read();
             tunnel.deadline = None;
             return;
         }
-        if tunnel.deadline.is_some() {
+        if tunnel.deadline.is_some_and(|deadline| settled.is_none_or(|at| deadline <= at)) {
             return;
+        }
+        if let Some(at) = settled {
+            return self.set_deadline(key, at);
         }
         tunnel.answer_poll = (tunnel.answer_poll * 2).clamp(ANSWER_POLL_MIN, ANSWER_POLL_MAX);
         let at = self.now + tunnel.answer_poll;

@@ -44,6 +44,8 @@ pub(crate) struct Tunnel {
     pub(crate) sending_since: Option<Instant>,
     /// The pause before the next look at whether the answer was read.
     pub(crate) answer_poll: Duration,
+    /// When the answer was first seen to be read.
+    pub(crate) answer_read_at: Option<Instant>,
 }
 
 /// How far a tunnel has come.
@@ -117,6 +119,7 @@ impl Tunnel {
             readable: false,
             sending_since: None,
             answer_poll: Duration::ZERO,
+            answer_read_at: None,
         }
     }
 
