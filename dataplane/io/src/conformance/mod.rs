@@ -7,6 +7,7 @@
 //!
 //! Cases whose name starts with the number of a rule prove that rule; the others are named after their theme.
 
+pub mod allocations;
 pub mod bounds;
 pub mod cancel;
 pub mod datagrams;

@@ -1,0 +1,347 @@
+//! Frames that are unknown, out of place, malformed, or far too many.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_dataplane::quic::{ConnId, LostKind};
+
+use crate::peer::{APPLICATION, HANDSHAKE, INITIAL, Peer, generous, id};
+use crate::pki::Pki;
+use crate::victim::{Victim, address};
+use crate::wire::{self, Frame};
+
+/// RFC 9000 section 20.1.
+const FLOW_CONTROL_ERROR: u64 = 0x03;
+const STREAM_LIMIT_ERROR: u64 = 0x04;
+const STREAM_STATE_ERROR: u64 = 0x05;
+const FRAME_ENCODING_ERROR: u64 = 0x07;
+const PROTOCOL_VIOLATION: u64 = 0x0a;
+const CRYPTO_BUFFER_EXCEEDED: u64 = 0x0d;
+
+/// What a connection that only sends control frames may grow by: queues of the endpoint, tables that doubled.
+const CONTROL_BYTES_MAX: isize = 256 * 1024;
+
+/// An agent in the eyes of TLS, connected to a production server.
+pub(crate) struct Attack {
+    pub(crate) victim: Victim,
+    pub(crate) peer: Peer,
+    pub(crate) from: SocketAddr,
+    pub(crate) conn: ConnId,
+    /// What the server held when the attack began.
+    pub(crate) before: isize,
+}
+
+impl Attack {
+    pub(crate) fn new(pki: &Pki) -> Self {
+        let mut victim = Victim::server(&pki.server);
+        let mut peer = Peer::client(&pki.agent, 7, generous(&id(7), &[]));
+        let from = address(1);
+        victim.talk(&mut peer, from);
+        assert!(peer.is_connected() && !peer.failed, "{:?} {:?}", victim.events, peer.heard);
+        let conn = victim.connected().expect("the handshake ends");
+        let before = victim.held;
+        victim.peak = before;
+        Self { victim, peer, from, conn, before }
+    }
+
+    /// Sends one 1-RTT packet and hears the answer.
+    pub(crate) fn send(&mut self, payload: &[u8]) {
+        let packet = self.peer.packet(APPLICATION, payload);
+        self.victim.hear(self.from, &packet);
+        self.victim.talk(&mut self.peer, self.from);
+    }
+
+    /// Sends one 1-RTT packet and hears nothing.
+    pub(crate) fn shout(&mut self, payload: &[u8]) {
+        let packet = self.peer.packet(APPLICATION, payload);
+        self.victim.hear(self.from, &packet);
+        self.victim.sent.clear();
+    }
+
+    pub(crate) fn growth(&self) -> isize {
+        self.victim.peak - self.before
+    }
+
+    /// The connection goes on, and it is alive: it answers a challenge.
+    #[track_caller]
+    pub(crate) fn assert_alive(&mut self) {
+        assert_eq!(self.victim.lost(), None, "{:?}", self.victim.lost());
+        self.peer.acknowledges = true;
+        self.send(&wire::path_challenge(0x11fe));
+        self.victim.wait(Duration::from_secs(2));
+        self.victim.talk(&mut self.peer, self.from);
+        assert!(self.peer.heard.contains(&Frame::PathResponse(0x11fe)));
+    }
+
+    /// The connection ended by a typed refusal with this code, and nothing of it is left.
+    #[track_caller]
+    pub(crate) fn assert_refused(mut self, code: u64) {
+        let reason = self.victim.lost().expect("the connection ends");
+        assert_eq!(reason.kind, LostKind::Protocol, "{reason}");
+        assert!(!reason.text.is_empty());
+        self.victim.talk(&mut self.peer, self.from);
+        assert_eq!(self.peer.closed().expect("the peer is told").0, code, "{:?}", self.peer.closed());
+        // Frames after the close bring it neither back nor down.
+        self.shout(&wire::stream(0, 0, b"still here"));
+        self.shout(&[0x01]);
+        self.victim.assert_nothing_is_left();
+    }
+}
+
+/// RUSTSEC-2023-0063: a frame of an unknown type was a panic.
+#[test]
+fn unknown_frames_are_refused() {
+    let pki = Pki::new();
+    for kind in [0x20, 0x2f, 0x32, 0x40, 0x3fff, 0xface, 0x3fff_ffff, (1 << 62) - 1] {
+        let mut attack = Attack::new(&pki);
+        attack.send(&wire::frame(kind, &[1, 2, 3]));
+        assert!(attack.victim.lost().is_some(), "{kind:#x} was taken");
+        attack.assert_refused(FRAME_ENCODING_ERROR);
+    }
+}
+
+/// RUSTSEC-2026-0340: the acknowledgement-frequency extension is off. Its frames are refused, or, where quinn-proto
+/// knows them all the same (IMMEDIATE_ACK, 0x1f), cost nothing.
+#[test]
+fn acknowledgement_frequency_is_not_spoken() {
+    let pki = Pki::new();
+    for (frame, fields) in [(0xaf, &[1, 2, 25_000, 1][..]), (0x1f, &[]), (0xaf, &[(1 << 62) - 1, 0, 0, 0])] {
+        let mut attack = Attack::new(&pki);
+        attack.send(&wire::frame(frame, fields));
+        let lost = attack.victim.lost().map(|reason| reason.kind);
+        assert!(lost.is_none() || lost == Some(LostKind::Protocol), "{lost:?}");
+        assert!(attack.growth() < CONTROL_BYTES_MAX);
+        attack.victim.assert_nothing_is_left();
+    }
+}
+
+/// GHSA-2hv7-gw8g-gpq5, GHSA-hmxj-32vh-65vr: datagram buffers. There are none, so a datagram is a violation.
+#[test]
+fn datagrams_are_refused() {
+    let pki = Pki::new();
+    for mut frame in [wire::frame(0x30, &[]), wire::frame(0x31, &[1000])] {
+        frame.resize(1003, 5);
+        let mut attack = Attack::new(&pki);
+        attack.send(&frame);
+        assert!(attack.growth() < CONTROL_BYTES_MAX);
+        attack.assert_refused(PROTOCOL_VIOLATION);
+    }
+}
+
+#[test]
+fn frames_out_of_their_packet_space_are_refused() {
+    let pki = Pki::new();
+    let misplaced = [
+        wire::stream(0, 0, b"early"),
+        wire::frame(0x10, &[1 << 40]),
+        wire::frame(0x12, &[1 << 20]),
+        wire::new_connection_id(1, 0),
+        wire::path_challenge(1),
+        wire::frame(0x1e, &[]),
+        wire::frame(0x31, &[0]),
+        wire::frame(0x1d, &[0, 0]),
+    ];
+    for space in [INITIAL, HANDSHAKE] {
+        for frame in &misplaced {
+            let mut victim = Victim::server(&pki.server);
+            let mut peer = Peer::client(&pki.agent, 7, generous(&id(7), &[]));
+            let from = address(1);
+            for datagram in peer.pending() {
+                victim.hear(from, &datagram);
+            }
+            while let Some((_, datagram)) = victim.sent.pop_front() {
+                peer.receive(&datagram);
+            }
+            // The client's flight stays behind: the server is in the middle of the handshake.
+            drop(peer.pending());
+            let packet = peer.packet(space, frame);
+            victim.hear(from, &packet);
+            let reason = victim.lost().unwrap_or_else(|| panic!("{frame:x?} in space {space} was taken"));
+            assert!(matches!(reason.kind, LostKind::Protocol | LostKind::ClosedByPeer(_)), "{reason}");
+            victim.assert_nothing_is_left();
+        }
+    }
+}
+
+#[test]
+fn truncated_frames_are_refused() {
+    let pki = Pki::new();
+    let whole = [
+        wire::frame(0x04, &[0, 1, 70_000]),
+        wire::frame(0x05, &[0, 70_000]),
+        wire::crypto(70_000, b"data"),
+        wire::stream(0, 70_000, b"data"),
+        wire::frame(0x11, &[0, 70_000]),
+        wire::new_connection_id(1, 0),
+        wire::path_challenge(1),
+        wire::frame(0x02, &[0, 70_000, 1, 0, 0, 0]),
+    ];
+    let mut refused = 0;
+    for frame in whole {
+        for cut in 1..frame.len() {
+            let mut attack = Attack::new(&pki);
+            // Padding would complete it: the packet is made long enough in front.
+            let mut payload = vec![0; 8];
+            payload.extend_from_slice(&frame[..cut]);
+            attack.send(&payload);
+            assert!(attack.growth() < CONTROL_BYTES_MAX);
+            let reason = attack.victim.lost().unwrap_or_else(|| panic!("{:x?} was taken", &frame[..cut]));
+            assert_eq!(reason.kind, LostKind::Protocol);
+            refused += 1;
+        }
+    }
+    assert!(refused > 50);
+}
+
+/// CVE-2023-49295: the answers to challenges were queued without limit while nothing could be sent.
+#[test]
+fn a_flood_of_challenges_is_not_queued() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.peer.acknowledges = false;
+    for round in 0..2000 {
+        let challenges: Vec<u8> = (0..100).flat_map(|n| wire::path_challenge(round * 100 + n)).collect();
+        attack.shout(&challenges);
+    }
+    assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+    attack.assert_alive();
+    attack.victim.assert_nothing_is_left();
+}
+
+/// CVE-2024-22189, CVE-2024-1410: each new connection ID retires an older one, and the retirements pile up.
+#[test]
+fn a_flood_of_connection_ids_is_not_queued() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.peer.acknowledges = false;
+    let mut sequence = 1;
+    while attack.victim.lost().is_none() && sequence < 100_000 {
+        let mut payload = Vec::new();
+        for _ in 0..20 {
+            payload.extend(wire::new_connection_id(sequence, sequence));
+            sequence += 1;
+        }
+        attack.shout(&payload);
+    }
+    assert!(attack.growth() < 2 * CONTROL_BYTES_MAX, "{} bytes after {sequence} IDs", attack.growth());
+    let lost = attack.victim.lost().map(|reason| reason.kind);
+    assert!(lost.is_none() || lost == Some(LostKind::Protocol), "{lost:?}");
+    attack.victim.assert_nothing_is_left();
+}
+
+#[test]
+fn retiring_ids_that_were_never_issued_is_refused() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.send(&wire::frame(0x19, &[1 << 30]));
+    attack.assert_refused(PROTOCOL_VIOLATION);
+}
+
+/// Each retirement is answered with a new ID; a peer that acknowledges nothing must not pile them up.
+#[test]
+fn a_flood_of_retirements_is_not_queued() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.peer.acknowledges = false;
+    for sequence in 0..20_000 {
+        if attack.victim.lost().is_some() {
+            break;
+        }
+        attack.shout(&wire::frame(0x19, &[sequence]));
+    }
+    assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+    attack.victim.assert_nothing_is_left();
+}
+
+/// A path for every packet, and no acknowledgement: an address costs less than half a KiB, and one that is not proved
+/// gets a challenge and no stream's bytes.
+#[test]
+fn a_flood_of_migrations_costs_little_for_each() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.peer.acknowledges = false;
+    for number in 2..5000 {
+        attack.from = address(number);
+        attack.shout(&[0x01]);
+    }
+    // quinn-proto remembers the challenge that it sent to each address until something is acknowledged: that is all.
+    assert!(attack.growth() < 5000 * 512, "{} bytes", attack.growth());
+    // More than RFC 9000 section 9.3.1 allows: quinn-proto pads the challenge whatever came, and may probe the MTU.
+    let datagrams_bytes_max = 1200 + 1452;
+    for number in 2..5000 {
+        let (_, bytes_out) = attack.victim.traffic[&address(number)];
+        assert!(bytes_out <= datagrams_bytes_max, "{bytes_out} bytes to address {number} without proof");
+    }
+    assert_eq!(attack.victim.lost(), None);
+    attack.victim.assert_nothing_is_left();
+}
+
+/// CVE-2025-4820: acknowledging what was never sent would open the congestion window.
+#[test]
+fn acknowledging_what_was_never_sent_is_refused() {
+    let mut attack = Attack::new(&Pki::new());
+    let ahead = attack.peer.largest_received() + 1000;
+    attack.send(&wire::frame(0x02, &[ahead, 0, 0, ahead]));
+    attack.assert_refused(PROTOCOL_VIOLATION);
+}
+
+/// The server grants the control stream and no other.
+#[test]
+fn streams_beyond_the_control_stream_are_refused() {
+    let pki = Pki::new();
+    for (frame, code) in [
+        (wire::stream(4, 0, b"second"), STREAM_LIMIT_ERROR),
+        (wire::stream(4_000_000, 0, b"the millionth"), STREAM_LIMIT_ERROR),
+        (wire::stream(2, 0, b"unidirectional"), STREAM_LIMIT_ERROR),
+        (wire::stream(1, 0, b"the server's own, never opened"), STREAM_STATE_ERROR),
+        (wire::stream(0, 1 << 24, b"beyond the window"), FLOW_CONTROL_ERROR),
+        (wire::stream(0, (1 << 62) - 2, b"beyond the largest offset"), FRAME_ENCODING_ERROR),
+        (wire::frame(0x12, &[(1 << 60) + 1]), FRAME_ENCODING_ERROR),
+        (wire::frame(0x04, &[4, 0, 0]), STREAM_LIMIT_ERROR),
+        (wire::frame(0x05, &[5, 0]), STREAM_STATE_ERROR),
+    ] {
+        let mut attack = Attack::new(&pki);
+        attack.send(&frame);
+        let shown = format!("{frame:x?}: {:?} {:?}", attack.victim.lost(), attack.peer.closed());
+        let told = attack.peer.closed().unwrap_or_else(|| panic!("{shown}")).0;
+        assert!(told == code || told == FLOW_CONTROL_ERROR, "{shown}");
+        attack.assert_refused(told);
+    }
+}
+
+/// CVE-2023-44487 in QUIC's clothes: the one stream that there is, reset and stopped over and over.
+#[test]
+fn a_storm_of_resets_costs_nothing() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.send(&wire::stream(0, 0, b"x"));
+    for _ in 0..20_000 {
+        let mut payload = wire::frame(0x05, &[0, 1]);
+        payload.extend(wire::frame(0x04, &[0, 1, 1]));
+        attack.shout(&payload);
+        if attack.victim.lost().is_some() {
+            break;
+        }
+    }
+    assert!(attack.victim.events.len() < 100, "a report for every repetition");
+    assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+    attack.victim.assert_nothing_is_left();
+}
+
+/// CVE-2025-54939 and kin: what a peer without a name may pin before its handshake ends.
+#[test]
+fn crypto_data_with_gaps_is_bounded_before_the_handshake_ends() {
+    let pki = Pki::new();
+    let mut victim = Victim::server(&pki.server);
+    let mut peer = Peer::client(&pki.stranger, 7, generous(&id(7), &[]));
+    for offset in (2000..16_000).step_by(2) {
+        let packet = peer.packet(INITIAL, &wire::crypto(offset, b"x"));
+        victim.hear(address(1), &packet);
+        victim.sent.clear();
+    }
+    // Every byte held its datagram until they were copied together.
+    assert!(victim.peak < 4 * 1024 * 1024, "{} bytes", victim.peak);
+    let packet = peer.packet(INITIAL, &wire::crypto(1 << 20, b"x"));
+    victim.hear(address(1), &packet);
+    if let Some((_, datagram)) = victim.sent.pop_back() {
+        peer.receive(&datagram);
+    }
+    assert_eq!(victim.lost().expect("it ends").kind, LostKind::Protocol);
+    assert!(peer.closed().is_none_or(|(code, _)| [CRYPTO_BUFFER_EXCEEDED, 0x01].contains(&code)));
+    victim.assert_nothing_is_left();
+    assert!(victim.held < CONTROL_BYTES_MAX, "{} bytes stay", victim.held);
+}

@@ -1,0 +1,16 @@
+//! quinn-proto's advisories, and those of other implementations that it could share, as attacks on the production
+//! endpoint: memory stays bounded, nothing panics, and whoever breaks the protocol is told how.
+
+mod flood;
+mod frames;
+mod parameters;
+mod peer;
+mod pki;
+mod streams;
+mod victim;
+mod wire;
+
+use adit_io::conformance::allocations::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
