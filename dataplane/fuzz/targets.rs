@@ -3,6 +3,7 @@
 
 use adit_dataplane::frontend::{HeadReader, HeadState};
 use adit_dataplane::limits;
+use adit_dataplane::quic::{CONNECTION_ID_BYTES, short_header_owner};
 use adit_dataplane::route::{Identifiers, Target};
 use adit_dataplane::wire::{ControlMessage, DialResponse, ErrorClass, FrameReader, Kind, StreamHeader};
 use bytes::Bytes;
@@ -22,8 +23,9 @@ pub(crate) enum Fate {
 pub(crate) type TargetFn = fn(&[u8]) -> Fate;
 
 /// Every parser, by the name of its corpus.
-pub(crate) const ALL: [(&str, TargetFn); 7] = [
+pub(crate) const ALL: [(&str, TargetFn); 8] = [
     ("connect_head", connect_head),
+    ("connection_id", connection_id),
     ("control", control),
     ("frames", frames),
     ("header", header),
@@ -62,6 +64,21 @@ fn connect_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Fate, Vec<
             (Fate::Refused, bytes.to_vec())
         }
     }
+}
+
+/// Who owns a datagram: nobody, or one of the shards, and the same one whatever follows the connection ID.
+fn connection_id(input: &[u8]) -> Fate {
+    let mut fate = Fate::Refused;
+    for shards in 1..=u8::try_from(limits::SHARDS_MAX).expect("five bits") {
+        let owner = short_header_owner(input, shards);
+        assert!(owner.is_none_or(|owner| owner < shards));
+        if owner.is_some() {
+            assert_eq!(short_header_owner(&input[..1 + CONNECTION_ID_BYTES], shards), owner);
+            assert_eq!(short_header_owner(&input[..CONNECTION_ID_BYTES], shards), None);
+            fate = Fate::Taken;
+        }
+    }
+    fate
 }
 
 fn frames(input: &[u8]) -> Fate {
