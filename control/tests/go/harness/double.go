@@ -272,7 +272,12 @@ func waitTaken(client *net.UnixConn) {
 		queued := 0
 		if raw.Control(func(fd uintptr) {
 			queued, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
-		}) != nil || err != nil || queued == 0 {
+		}) != nil || err != nil {
+			return
+		}
+		if queued == 0 {
+			// The read that took it may still be looking for more.
+			time.Sleep(2 * time.Millisecond)
 			return
 		}
 		time.Sleep(100 * time.Microsecond)
