@@ -287,6 +287,25 @@ mod tests {
             let _ = decode(&bytes);
         }
 
+        /// A length that lies ends the walk: what came before it stands, and nothing behind it is believed.
+        #[test]
+        fn a_hostile_length_ends_the_walk(
+            lie in prop_oneof![0usize..HEADER_BYTES, 1000usize.., Just(usize::MAX), Just(usize::MAX - ALIGN + 1)],
+            stride in 1usize..65_536,
+            ip in any::<[u8; 4]>(),
+        ) {
+            let sent = ReceiveInfo { stride: Some(stride), local_ip: Some(ip.into()), ..ReceiveInfo::default() };
+            let mut control = ReceiveControl::EMPTY;
+            let len = as_received(&sent, &mut control.0);
+            let second = space(4);
+            control.0[second..second + ALIGN].copy_from_slice(&lie.to_ne_bytes());
+            let read = decode(&control.0[..len]);
+            prop_assert_eq!(read, ReceiveInfo { stride: Some(stride), ..ReceiveInfo::default() });
+            // The first length lies: nothing is read at all.
+            control.0[..ALIGN].copy_from_slice(&lie.to_ne_bytes());
+            prop_assert_eq!(decode(&control.0[..len]), ReceiveInfo::default());
+        }
+
         #[test]
         fn encoded_options_are_read_back(
             segment_bytes in proptest::option::of(1u16..),
