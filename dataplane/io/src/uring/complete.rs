@@ -199,7 +199,15 @@ impl UringDriver {
         if let Some(socket) = self.sockets.get_even_closing_mut(socket) {
             socket.drained = result > 0 && !cqueue::sock_nonempty(entry.flags());
         }
-        self.finish_or_go_on(kind, key, more, Outcome::Received(received));
+        let again = !more
+            && result > 0
+            && kind == OpKind::RecvMultishot
+            && self.is_armed_each_time(socket)
+            && !self.is_ending(key);
+        self.finish_or_go_on(kind, key, more || again, Outcome::Received(received));
+        if again {
+            self.arm_recv(key);
+        }
     }
 
     fn complete_send(&mut self, key: FlightKey, socket: SocketId, entry: &cqueue::Entry) {

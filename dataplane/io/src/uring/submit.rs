@@ -125,6 +125,15 @@ impl UringDriver {
         self.arm_recv(key);
     }
 
+    /// Whether a receive of many shots is one of one shot each time. Linux 6.18 loses the end of a Unix stream now and
+    /// then when it comes while a multishot receive is at work on the last bytes: the socket is shut down, its poll
+    /// says so, and the receive waits for ever. A receive that is armed looks at the socket first, and sees it.
+    pub(super) fn is_armed_each_time(&self, socket: SocketId) -> bool {
+        self.sockets
+            .get_even_closing(socket)
+            .is_some_and(|socket| socket.socket.kind() == SocketKind::UnixStream)
+    }
+
     /// Hands a receive in the table to the kernel, for the first time or again.
     pub(super) fn arm_recv(&mut self, key: FlightKey) {
         let flight = self.flights.get_mut(key);
@@ -133,7 +142,8 @@ impl UringDriver {
         let group = self.provided[group_of(slot)].group();
         let drained = self.sockets.get_even_closing(socket).is_some_and(|socket| socket.drained);
         let first = if drained { abi::RECVSEND_POLL_FIRST } else { 0 };
-        let multishot = if kind == OpKind::RecvMultishot { abi::RECV_MULTISHOT } else { 0 };
+        let many = kind == OpKind::RecvMultishot && !self.is_armed_each_time(socket);
+        let multishot = if many { abi::RECV_MULTISHOT } else { 0 };
         // Length 0: as much as the slot takes.
         let entry = opcode::Recv::new(self.fd_of(socket), std::ptr::null_mut(), 0)
             .buf_group(group)
