@@ -16,7 +16,7 @@ const MS: u64 = 1_000_000;
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
 /// Those in this file; the stories of bad days are in one of their own.
-const ALL: [Scenario; 17] = [
+const ALL: [Scenario; 18] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
     ("stopped_reader", stopped_reader),
@@ -33,6 +33,7 @@ const ALL: [Scenario; 17] = [
     ("frontends_over_tls", frontends_over_tls),
     ("dials_handed_over", dials_handed_over),
     ("inbox_full", inbox_full),
+    ("handshake_flood", handshake_flood),
     ("drain_while_dials_are_handed_over", drain_while_dials_are_handed_over),
 ];
 
@@ -234,6 +235,16 @@ fn inbox_full(seed: u64) -> Options {
     options.every_dial_succeeds = false;
     options.faults.process.wake_delay = Span::millis(5, 10);
     options
+}
+
+/// First packets from four hundred addresses, and meanwhile the only agent dies and comes back.
+fn handshake_flood(seed: u64) -> Options {
+    let tunnels = (0..8).map(|index| TunnelPlan::plain((3_000 + index * 50) * MS, 5_000, 5_000)).collect();
+    Options {
+        initials: 400,
+        restarts: vec![Restart { agent: Some(0), at_ns: 1_000 * MS, down_ns: 500 * MS }],
+        ..calm(seed, tunnels)
+    }
 }
 
 /// The server is told to end while dials are on their way from shard to shard.

@@ -27,6 +27,8 @@ pub(super) enum Who {
 /// Something that control or the world does at its time.
 #[derive(Debug)]
 pub(super) enum Action {
+    /// A stranger begins a handshake.
+    Initial,
     /// Answers an agent that presented itself. `start` is the server's start that asked.
     Verdict { start: u64, connection: ConnectionKey, hello: Box<Hello> },
     /// Answers a name.

@@ -6,6 +6,7 @@
 
 mod cases;
 mod control;
+mod hostile;
 mod node;
 pub mod options;
 mod pki;
@@ -31,12 +32,16 @@ use crate::tally::{Family, Tally};
 pub(crate) use cases::Case;
 use cases::{FRONTEND_ADDRESS, SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
 use control::{Action, Control, Who};
+pub use hostile::FloodOutcome;
 use node::Node;
 use options::Options;
 use pki::{SERVER_NAME, pki};
 
 const SERVER_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 const SERVER_PORT: u16 = 8091;
+
+/// Between two first packets of a flood.
+const INITIALS_EVERY_NS: u64 = 10_000_000;
 
 /// A world that ended well.
 #[derive(Clone, Debug)]
@@ -59,6 +64,8 @@ pub struct Report {
     pub cells: BTreeMap<Cell, u64>,
     /// What became of each tunnel, in the order of the plan; the one that proves the healing last.
     pub tunnels: Vec<TunnelOutcome>,
+    /// What the flood of first packets came to, where there was one.
+    pub flood: FloodOutcome,
     /// The end of the trace, as far as it was kept.
     pub tail: Vec<String>,
 }
@@ -151,6 +158,7 @@ pub struct World {
     server: Slot,
     agents: Vec<Slot>,
     target_host: HostId,
+    hostile: Option<hostile::Hostile>,
     cases: Vec<Case>,
     deaths: Vec<(SimTime, Option<usize>)>,
     healed_at: Option<SimTime>,
@@ -181,6 +189,10 @@ impl World {
             let host = net.borrow_mut().add_host(&[ip], outer);
             agents.push(Slot::new(host, SocketAddr::new(ip, 0)));
         }
+        let hostile = (options.initials > 0).then(|| hostile::Hostile {
+            host: net.borrow_mut().add_host(&[hostile::HOSTILE_IP], None),
+            sent: Vec::new(),
+        });
         let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
         let mut world = Self {
             rng: Prng::new(options.seed, "world"),
@@ -190,6 +202,7 @@ impl World {
             server,
             agents,
             target_host,
+            hostile,
             cases: Vec::new(),
             deaths: Vec::new(),
             healed_at: None,
@@ -223,6 +236,9 @@ impl World {
         }
         if let Some(at) = self.options.flood_at_ns {
             self.control.plan(SimTime(at), Action::Flood);
+        }
+        for index in 0..self.options.initials {
+            self.control.plan(SimTime(index * INITIALS_EVERY_NS), Action::Initial);
         }
         self.control.plan(SimTime(self.options.heal_at_ns), Action::Heal);
     }

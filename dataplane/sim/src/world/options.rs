@@ -155,6 +155,8 @@ pub struct Options {
     pub silences: Vec<Silence>,
     /// Whether every dial of a service must succeed.
     pub every_dial_succeeds: bool,
+    /// First packets of handshakes that nobody goes on with, one every 10 ms from an address of its own.
+    pub initials: u64,
     /// When control floods the server's mailbox.
     pub flood_at_ns: Option<u64>,
     /// When the faults end, at the latest.
@@ -190,6 +192,7 @@ impl Options {
             drain: None,
             silences: Vec::new(),
             every_dial_succeeds: false,
+            initials: 0,
             flood_at_ns: None,
             heal_at_ns: 5_000_000_000,
             proof_bytes: 0,

@@ -226,6 +226,7 @@ impl World {
                     self.tell(Who::Agent(agent), 0, answer);
                 }
             }
+            Action::Initial => self.flood_once(),
             Action::Kill(who) => self.kill(who),
             Action::Drain(drain) => self.drain_server(drain),
             Action::Start(who) => self.start(who),

@@ -62,6 +62,7 @@ impl World {
             tally: net.tally.clone(),
             cells: judgement.cells,
             tunnels: self.cases.iter().map(Case::outcome).collect(),
+            flood: self.flood_outcome(),
             tail: net.trace.tail().map(str::to_owned).collect(),
         })
     }

@@ -11,6 +11,7 @@ mod dials_handed_over;
 mod drain_while_dials_are_handed_over;
 mod frontends_over_tls;
 mod half_close_each_way;
+mod handshake_flood;
 mod inbox_full;
 mod long_outage;
 mod mtu_shrinks;
