@@ -242,6 +242,7 @@ fn handshake_flood(seed: u64) -> Options {
     let tunnels = (0..8).map(|index| TunnelPlan::plain((3_000 + index * 50) * MS, 5_000, 5_000)).collect();
     Options {
         initials: 400,
+        heal_at_ns: 12_000 * MS,
         restarts: vec![Restart { agent: Some(0), at_ns: 1_000 * MS, down_ns: 500 * MS }],
         ..calm(seed, tunnels)
     }

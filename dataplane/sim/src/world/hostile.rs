@@ -34,6 +34,8 @@ pub struct FloodOutcome {
     pub retried: u64,
     /// Addresses that were sent more than three times what they sent (RFC 9000 section 8.1).
     pub amplified: u64,
+    /// Handshakes under way at the server when it was last asked.
+    pub under_way: u64,
 }
 
 impl World {
@@ -70,7 +72,9 @@ impl World {
 
     /// What has come back so far.
     pub(super) fn flood_outcome(&self) -> FloodOutcome {
-        let mut outcome = FloodOutcome::default();
+        let reports = self.server.reports.iter().flatten();
+        let under_way = reports.map(|report| report.handshakes_under_way).sum();
+        let mut outcome = FloodOutcome { under_way, ..FloodOutcome::default() };
         let net = self.net.borrow();
         for (socket, sent) in self.hostile.iter().flat_map(|hostile| &hostile.sent) {
             outcome.begun += 1;

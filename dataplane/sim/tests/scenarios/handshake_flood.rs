@@ -14,5 +14,7 @@ fn handshake_flood() {
         assert_eq!(flood.amplified, 0, "seed {}: {flood:?}", report.seed);
         assert!(flood.accepted <= HANDSHAKES_BEFORE_RETRY as u64, "seed {}: {flood:?}", report.seed);
         assert_eq!(flood.accepted + flood.retried, flood.begun, "seed {}: {flood:?}", report.seed);
+        // Longer ago than a handshake may take.
+        assert_eq!(flood.under_way, 0, "seed {}: {flood:?}", report.seed);
     });
 }
