@@ -50,7 +50,8 @@ fn gaps_before_welcome_hold_no_more_than_the_window_and_are_refused() {
     }
 }
 
-/// The same against an agent that is welcome: its window is a stream's then, and the pieces are bounded all the same.
+/// The same by an agent that is welcome, against the server: its window is a stream's then, and the pieces are bounded
+/// all the same.
 #[test]
 fn gaps_after_welcome_hold_no_more_than_a_stream_window_and_are_refused() {
     let pki = Pki::new();
