@@ -86,6 +86,11 @@ pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest pause between a connection's probes while something is not acknowledged, so that it notices the end of an
 /// outage; a PTO if that is longer.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Moves of a peer to another address (RFC 9000 section 9) within [`MIGRATIONS_WINDOW`], at most; a NAT that forgets
+/// every few seconds makes fewer. quinn-proto remembers each until something is acknowledged.
+pub const MIGRATIONS_MAX: u32 = 64;
+/// See [`MIGRATIONS_MAX`].
+pub const MIGRATIONS_WINDOW: Duration = Duration::from_secs(60);
 /// Stream bytes that may wait for stopped readers, for one connection.
 pub const CONNECTION_BUDGET_BYTES: usize = 1280 * 1024 * 1024;
 /// Stream bytes that may wait for stopped readers, for the whole process; less where the cgroup's memory is less.

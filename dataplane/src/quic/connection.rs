@@ -8,6 +8,7 @@ use quinn_proto::{Connection, ConnectionHandle, Side};
 
 use super::event::ConnId;
 use super::liveness::Liveness;
+use crate::limits;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct Conn {
     pub(super) remote: SocketAddr,
     /// When the peer was last found to have moved to another address.
     pub(super) moved_at: Option<Instant>,
+    /// How often since the beginning of the present [`limits::MIGRATIONS_WINDOW`], and when that was.
+    pub(super) moves: (u32, Instant),
     /// Streams that the peer may have open at once.
     pub(super) streams_granted: u32,
 }
@@ -51,6 +54,18 @@ impl Conn {
     /// A connection that somebody else began and that has not ended its handshake: what a flood consists of.
     pub(super) fn is_half_open(&self) -> bool {
         self.side.is_server() && matches!(self.phase, Phase::Handshaking { .. })
+    }
+
+    /// The peer has moved to another address: counts that, and says whether it may. Each move leaves something behind
+    /// in quinn-proto, so a peer that does nothing else would fill the memory.
+    pub(super) fn may_move(&mut self, now: Instant) -> bool {
+        self.moved_at = Some(now);
+        let (count, since) = &mut self.moves;
+        if now.saturating_duration_since(*since) > limits::MIGRATIONS_WINDOW {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        *count <= limits::MIGRATIONS_MAX
     }
 
     /// When it must be looked at again.

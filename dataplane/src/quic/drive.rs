@@ -35,8 +35,15 @@ impl Quic {
                 self.half_open -= usize::from(conn.is_half_open());
                 conn.phase = Phase::Open;
             }
-            if conn.inner.remote_address() != conn.remote {
-                conn.moved_at = Some(now);
+            if conn.inner.remote_address() != conn.remote && !conn.may_move(now) {
+                let text = format!(
+                    "it moved to another address more than {} times within {} s",
+                    limits::MIGRATIONS_MAX,
+                    limits::MIGRATIONS_WINDOW.as_secs()
+                );
+                let reason = LostReason::closed_locally(CloseCode::Protocol, &text);
+                self.queues.register(conn);
+                return self.end(now, id, CloseCode::Protocol, &text, reason);
             }
             let traffic = conn.liveness.on_traffic(now, conn.inner.rtt(), &conn.inner.stats());
             if traffic.recovered {

@@ -192,6 +192,7 @@ impl Quic {
             id,
             remote: inner.remote_address(),
             moved_at: None,
+            moves: (0, now),
             side,
             inner,
             phase: Phase::Handshaking { deadline: now + limits::HANDSHAKE_TIME_MAX },
