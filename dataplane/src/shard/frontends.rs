@@ -53,7 +53,9 @@ impl<D: DatagramDriver> Shard<D> {
         let Outcome::Accepted(result) = outcome else { return };
         let kind = self.listeners.get(key).map(|listener| listener.kind);
         match (result, kind) {
-            (Ok((socket, peer)), Some(kind)) => self.deal(socket, kind, peer),
+            (Ok((socket, peer)), Some(ListenerKind::HttpConnectUnix)) => self.deal(socket, peer),
+            // Its listeners share a port, and the kernel deals.
+            (Ok((socket, peer)), Some(ListenerKind::HttpConnectTls)) => self.on_tls_frontend(socket, &peer),
             (Ok((socket, _)), None) => self.driver.close(socket, Close::Reset),
             (Err(error), Some(_)) => {
                 self.stats.accept_errors += 1;

@@ -16,34 +16,18 @@ use super::token::Purpose;
 use super::tunnel::{PendingDial, Phase, Tunnel};
 use crate::frontend::Answer;
 use crate::limits::{PASSED_PER_TURN_MAX, WAKE_AGAIN_PAUSE};
-use crate::port::{ConnectionKey, DialOutcome, ListenerKind, ShardId};
+use crate::port::{ConnectionKey, DialOutcome, ShardId};
 use crate::quic::short_header_owner;
 use crate::stream::table::Key;
 
 /// What a frontend is told when the shard of its agent has no room.
 const BUSY: &str = "the server is busy: the shard of the agent takes no more connections";
 
-impl ListenerKind {
-    /// Whether connections are dealt to all shards by the one that accepts. A Unix socket has one listener; TCP
-    /// listeners share a port, and the kernel deals.
-    const fn is_dealt(self) -> bool {
-        match self {
-            Self::HttpConnectUnix => true,
-            Self::HttpConnectTls => false,
-        }
-    }
-}
-
 impl<D: DatagramDriver> Shard<D> {
-    /// Gives a connection that was just accepted to the shard whose turn it is.
-    pub(super) fn deal(&mut self, socket: SocketId, kind: ListenerKind, peer: PeerAddr) {
-        let to = match &mut self.peers {
-            Some(peers) if kind.is_dealt() => peers.deal(),
-            _ => self.config.id,
-        };
-        if kind == ListenerKind::HttpConnectTls {
-            return self.on_tls_frontend(socket, &peer);
-        }
+    /// Gives a connection that was just accepted on a Unix socket, which has one listener, to the shard whose turn it
+    /// is.
+    pub(super) fn deal(&mut self, socket: SocketId, peer: PeerAddr) {
+        let to = self.peers.as_mut().map_or(self.config.id, super::peers::Peers::deal);
         if to == self.config.id {
             return self.on_frontend(socket, &peer, None);
         }
