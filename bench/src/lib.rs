@@ -12,4 +12,7 @@
 
 pub mod client;
 pub mod payload;
+pub mod proxy;
+pub mod record;
+pub mod sockets;
 pub mod target;
