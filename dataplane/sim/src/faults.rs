@@ -29,6 +29,8 @@ pub struct NetFaults {
     pub mtu_bytes: usize,
     /// The path MTU falls to the given payload at some moment in the span.
     pub mtu_shrink: Option<(Span, usize)>,
+    /// At some moment in the span a path MTU that fell is what it was before.
+    pub mtu_grow: Option<Span>,
     /// Bottleneck rate, and the queue before it in bytes.
     pub rate: Option<(u64, u64)>,
     /// How long from one one-way blackhole to the next, and how long it lasts.
@@ -152,6 +154,7 @@ impl Faults {
                 unreachable_forged: Ppm::NEVER,
                 mtu_bytes: 65_507,
                 mtu_shrink: None,
+                mtu_grow: None,
                 rate: None,
                 blackhole: None,
                 rebind: None,
@@ -232,8 +235,9 @@ impl Faults {
     pub fn healed(&self) -> Self {
         let mut calm = Self::none();
         calm.net.delay = self.net.delay;
-        calm.net.mtu_bytes =
-            self.net.mtu_shrink.map_or(self.net.mtu_bytes, |(_, to)| to.min(self.net.mtu_bytes));
+        // Where it grows again it may have done so; the links know, and keep what they have.
+        let shrinks = self.net.mtu_shrink.filter(|_| self.net.mtu_grow.is_none());
+        calm.net.mtu_bytes = shrinks.map_or(self.net.mtu_bytes, |(_, to)| to.min(self.net.mtu_bytes));
         calm.pipe.latency = self.pipe.latency;
         calm.io.notification = self.io.notification;
         calm

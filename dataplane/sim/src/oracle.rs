@@ -124,8 +124,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) every_dial_succeeds: bool,
     /// How much later than its time anything may happen.
     pub(crate) slack_ns: u64,
-    /// Each agent's address.
-    pub(crate) agent_ips: &'a [IpAddr],
+    /// Each agent's addresses.
+    pub(crate) agent_ips: &'a [Vec<IpAddr>],
 }
 
 /// The findings about one world.
@@ -184,7 +184,8 @@ pub(crate) fn judge(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &m
     }
     // With several connections only one was the tunnel, and nothing on the wire says which.
     let (Some(client), [connection]) = (client, &connections[..]) else { return };
-    let agent = facts.agent_ips.iter().position(|ip| Some(*ip) == connection.from);
+    let agent =
+        facts.agent_ips.iter().position(|ips| connection.from.is_some_and(|from| ips.contains(&from)));
     let since = case.client.connected_at.unwrap_or(connection.since);
     let context = Context { facts, agent, since, tunnel };
     context.judge_close(client, &connection.end, At::Target, judgement);

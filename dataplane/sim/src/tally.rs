@@ -12,9 +12,11 @@ pub enum Family {
     DatagramCorrupted,
     DatagramAboveMtu,
     MtuShrunk,
+    MtuGrown,
     QueueOverflow,
     Blackhole,
     NatRebind,
+    AddressChanged,
     PortUnreachable,
     UnreachableForged,
     PendingErrorOnSend,
@@ -60,16 +62,18 @@ pub enum Family {
 
 impl Family {
     /// All families, in the order of their values.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::DatagramLost,
         Self::DatagramDuplicated,
         Self::DatagramReordered,
         Self::DatagramCorrupted,
         Self::DatagramAboveMtu,
         Self::MtuShrunk,
+        Self::MtuGrown,
         Self::QueueOverflow,
         Self::Blackhole,
         Self::NatRebind,
+        Self::AddressChanged,
         Self::PortUnreachable,
         Self::UnreachableForged,
         Self::PendingErrorOnSend,

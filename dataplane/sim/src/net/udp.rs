@@ -177,7 +177,7 @@ impl SimNet {
             let event = Event::Unreachable { socket: flying.sender, peer: addressed, forged: true };
             self.schedule_in(net.delay.max_ns, event);
         }
-        if bytes > self.path_mtu() {
+        if !self.fits_path(flying.from_host, bytes) {
             return self.drop_datagram(Family::DatagramAboveMtu, bytes);
         }
         if self.link(flying.from_host, target).black_until > now {

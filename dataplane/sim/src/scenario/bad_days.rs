@@ -4,15 +4,17 @@
 use super::{MS, Scenario, calm, slowly, tunnel};
 use crate::rng::{Ppm, Span};
 use crate::script::{Finale, Manners};
-use crate::world::options::{Options, Silence, TunnelPlan};
+use crate::world::options::{Options, Relocation, Silence, TunnelPlan};
 
 /// All of them.
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 10] = [
     ("nat_rebinding", nat_rebinding),
+    ("node_address_changes", node_address_changes),
     ("short_outage", short_outage),
     ("long_outage", long_outage),
     ("one_way_outage", one_way_outage),
     ("mtu_shrinks", mtu_shrinks),
+    ("mtu_grows_again", mtu_grows_again),
     ("segmentation_refused", segmentation_refused),
     ("no_descriptors", no_descriptors),
     ("sends_refused", sends_refused),
@@ -33,6 +35,12 @@ fn nat_rebinding(seed: u64) -> Options {
     let mut options = Options { nat: true, heal_at_ns: 20_000 * MS, ..calm(seed, long_tunnels(200)) };
     options.faults.net.rebind = Some(Span::millis(700, 1_500));
     options
+}
+
+/// The agent's node has another address three times, in the middle of everything.
+fn node_address_changes(seed: u64) -> Options {
+    let relocations = [700, 1_300, 2_000].map(|at_ms| Relocation { agent: 0, at_ns: at_ms * MS });
+    Options { relocations: relocations.to_vec(), heal_at_ns: 20_000 * MS, ..calm(seed, long_tunnels(200)) }
 }
 
 /// Nothing gets through either way for three and a half seconds.
@@ -62,6 +70,19 @@ fn one_way_outage(seed: u64) -> Options {
 fn mtu_shrinks(seed: u64) -> Options {
     let mut options = Options { heal_at_ns: 30_000 * MS, ..calm(seed, long_tunnels(200)) };
     options.faults.net.mtu_shrink = Some((Span::millis(500, 2_000), 1_230));
+    options
+}
+
+/// Paths carry less for half a minute and then as much as before. Whoever found them smaller looks again a minute
+/// later; the tunnels go on for longer.
+fn mtu_grows_again(seed: u64) -> Options {
+    let mut long = slowly(Manners::plain(1_200_000));
+    long.write_pause = Span::millis(200, 400);
+    let tunnels = (0..3).map(|index| tunnel(200 + index * 10, long, long)).collect();
+    let mut options = Options { heal_at_ns: 150_000 * MS, ..calm(seed, tunnels) };
+    options.faults.net.mtu_bytes = 1_452;
+    options.faults.net.mtu_shrink = Some((Span::millis(2_000, 4_000), 1_230));
+    options.faults.net.mtu_grow = Some(Span::millis(20_000, 40_000));
     options
 }
 

@@ -43,6 +43,8 @@ pub(super) enum Action {
     Flood,
     /// Nothing gets through for a while.
     Silence(Silence),
+    /// An agent's node gets another address.
+    Relocate(usize),
     /// The faults end.
     Heal,
     /// The tunnel that must succeed begins.

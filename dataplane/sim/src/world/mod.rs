@@ -40,6 +40,11 @@ use pki::{SERVER_NAME, pki};
 const SERVER_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 const SERVER_PORT: u16 = 8091;
 
+/// The address of the agent with this number (from 1) after its node has changed it so many times.
+const fn agent_ip(number: u8, changes: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 2, changes, number))
+}
+
 /// Between two first packets of a flood.
 const INITIALS_EVERY_NS: u64 = 10_000_000;
 
@@ -66,8 +71,21 @@ pub struct Report {
     pub tunnels: Vec<TunnelOutcome>,
     /// What the flood of first packets came to, where there was one.
     pub flood: FloodOutcome,
+    /// What went over the paths under each of their MTUs, the last one last.
+    pub paths: Vec<PathSizes>,
     /// The end of the trace, as far as it was kept.
     pub tail: Vec<String>,
+}
+
+/// The largest datagrams between two changes of the path MTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathSizes {
+    /// The UDP payload that paths would have carried.
+    pub mtu_bytes: usize,
+    /// The largest of the server's that were carried.
+    pub from_server_bytes: usize,
+    /// The largest of any agent's.
+    pub from_agents_bytes: usize,
 }
 
 /// What became of one tunnel.
@@ -123,7 +141,10 @@ impl std::error::Error for Failure {}
 #[derive(Debug)]
 struct Slot {
     host: HostId,
+    /// What its UDP sockets are bound to.
     udp: SocketAddr,
+    /// The addresses that its host has had; the last is the present one.
+    ips: Vec<IpAddr>,
     /// Its shards; none while it is away.
     nodes: Vec<Node>,
     starts: u64,
@@ -132,8 +153,8 @@ struct Slot {
 }
 
 impl Slot {
-    const fn new(host: HostId, udp: SocketAddr) -> Self {
-        Self { host, udp, nodes: Vec::new(), starts: 0, reports: Vec::new() }
+    fn new(host: HostId, ip: IpAddr, udp: SocketAddr) -> Self {
+        Self { host, udp, ips: vec![ip], nodes: Vec::new(), starts: 0, reports: Vec::new() }
     }
 
     /// Whether it runs and all of it has drained.
@@ -180,14 +201,15 @@ impl World {
         let clock = net.borrow().clock();
         let server_host = net.borrow_mut().add_host(&[SERVER_IP], None);
         let target_host = net.borrow_mut().add_host(&[TARGETS_IP], None);
-        let server = Slot::new(server_host, SocketAddr::new(SERVER_IP, SERVER_PORT));
+        let server = Slot::new(server_host, SERVER_IP, SocketAddr::new(SERVER_IP, SERVER_PORT));
         let mut agents = Vec::new();
         for index in 0..options.agents {
             let number = u8::try_from(index + 1).expect("few agents");
-            let ip = IpAddr::V4(Ipv4Addr::new(10, 2, 0, number));
+            let ip = agent_ip(number, 0);
             let outer = options.nat.then_some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)));
             let host = net.borrow_mut().add_host(&[ip], outer);
-            agents.push(Slot::new(host, SocketAddr::new(ip, 0)));
+            // As in production: from whatever address the node has.
+            agents.push(Slot::new(host, ip, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
         }
         let hostile = (options.initials > 0).then(|| hostile::Hostile {
             host: net.borrow_mut().add_host(&[hostile::HOSTILE_IP], None),
@@ -233,6 +255,9 @@ impl World {
         }
         for silence in self.options.silences.clone() {
             self.control.plan(SimTime(silence.at_ns), Action::Silence(silence));
+        }
+        for relocation in self.options.relocations.clone() {
+            self.control.plan(SimTime(relocation.at_ns), Action::Relocate(relocation.agent));
         }
         if let Some(at) = self.options.flood_at_ns {
             self.control.plan(SimTime(at), Action::Flood);
@@ -310,6 +335,17 @@ impl World {
                 Who::Agent(_) => Family::AgentRestart,
             });
         }
+    }
+
+    /// Gives an agent's node an address that it has not had before.
+    fn relocate(&mut self, agent: usize) {
+        let slot = &mut self.agents[agent];
+        let number = u8::try_from(agent + 1).expect("few agents");
+        let new = agent_ip(number, u8::try_from(slot.ips.len()).expect("few changes"));
+        if let Some(old) = slot.ips.last() {
+            self.net.borrow_mut().change_ip(slot.host, *old, new);
+        }
+        slot.ips.push(new);
     }
 
     fn kill(&mut self, who: Who) {

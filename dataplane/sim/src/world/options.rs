@@ -118,6 +118,15 @@ pub struct Silence {
     pub for_ns: u64,
 }
 
+/// A node that has another address from one moment to the next, and not the old one any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Which agent's.
+    pub agent: usize,
+    /// When, in nanoseconds of virtual time.
+    pub at_ns: u64,
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -153,6 +162,8 @@ pub struct Options {
     pub drain: Option<DrainPlan>,
     /// One-way blackholes at their times, besides those that the faults draw.
     pub silences: Vec<Silence>,
+    /// Nodes that change their address.
+    pub relocations: Vec<Relocation>,
     /// Whether every dial of a service must succeed.
     pub every_dial_succeeds: bool,
     /// First packets of handshakes that nobody goes on with, one every 10 ms from an address of its own.
@@ -191,6 +202,7 @@ impl Options {
             restarts: Vec::new(),
             drain: None,
             silences: Vec::new(),
+            relocations: Vec::new(),
             every_dial_succeeds: false,
             initials: 0,
             flood_at_ns: None,
@@ -239,6 +251,10 @@ impl Options {
         options.proof_bytes = 560_000;
         if rng.chance(Ppm::percent(4)) {
             options.make_bulky(&mut rng);
+        }
+        options.relocations = draw_relocations(&mut rng, options.agents);
+        if options.faults.net.mtu_shrink.is_some() && rng.chance(Ppm::percent(50)) {
+            options.faults.net.mtu_grow = Some(Span::millis(500, 6_000));
         }
         options
     }
@@ -332,6 +348,13 @@ fn draw_restarts(rng: &mut Prng, agents: usize) -> Vec<Restart> {
         restarts.push(Restart { agent: None, at_ns, down_ns: rng.span(Span::millis(0, 3_000)) });
     }
     restarts
+}
+
+fn draw_relocations(rng: &mut Prng, agents: usize) -> Vec<Relocation> {
+    let count = if rng.chance(Ppm::percent(20)) { rng.between(1, 3) } else { 0 };
+    (0..count)
+        .map(|_| Relocation { agent: rng.below_size(agents), at_ns: rng.span(Span::millis(100, 5_000)) })
+        .collect()
 }
 
 impl Manners {

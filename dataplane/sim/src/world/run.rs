@@ -237,6 +237,7 @@ impl World {
                 let (from, to) = if silence.from_agent { (agent, server) } else { (server, agent) };
                 self.net.borrow_mut().blackhole(from, to, until);
             }
+            Action::Relocate(agent) => self.relocate(agent),
             Action::Heal => self.heal(),
             Action::Proof => {
                 let bytes = self.options.proof_bytes;

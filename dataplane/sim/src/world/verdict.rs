@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use adit_dataplane::limits::ANSWER_BYTES_MAX;
 
 use super::control::Who;
-use super::{Case, Failure, Report, World};
+use super::{Case, Failure, PathSizes, Report, Slot, World};
+use crate::net::SimNet;
 use crate::oracle::{Facts, Judgement, judge};
 use crate::tally::Family;
 
 impl World {
     pub(super) fn finish(mut self) -> Result<Report, Box<Failure>> {
         let mut judgement = Judgement::default();
-        let agent_ips: Vec<_> = self.agents.iter().map(|slot| slot.udp.ip()).collect();
+        let agent_ips: Vec<_> = self.agents.iter().map(|slot| slot.ips.clone()).collect();
         let net = self.net.borrow();
         let facts = Facts {
             broken: &|connection| connection.is_some_and(|connection| net.was_broken(connection)),
@@ -63,8 +64,21 @@ impl World {
             cells: judgement.cells,
             tunnels: self.cases.iter().map(Case::outcome).collect(),
             flood: self.flood_outcome(),
+            paths: self.path_sizes(&net),
             tail: net.trace.tail().map(str::to_owned).collect(),
         })
+    }
+
+    fn path_sizes(&self, net: &SimNet) -> Vec<PathSizes> {
+        let sizes = net.carried().iter().map(|carried| {
+            let from = |slot: &Slot| carried.largest_bytes.get(&slot.host).copied().unwrap_or(0);
+            PathSizes {
+                mtu_bytes: carried.mtu_bytes,
+                from_server_bytes: from(&self.server),
+                from_agents_bytes: self.agents.iter().map(from).max().unwrap_or(0),
+            }
+        });
+        sizes.collect()
     }
 
     /// The tunnel after the healing must have carried everything.
