@@ -54,8 +54,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "adit-control",
-        never: &["adit-sim", "openssl", "native-tls", "tonic"],
-        why: "production builds contain no simulator and one TLS library",
+        never: &["adit-sim", "adit-fuzz", "openssl", "native-tls", "tonic"],
+        why: "production builds contain no simulator, no fuzzer, and one TLS library",
+    },
+    Rule {
+        package: "adit-fuzz",
+        never: &["adit-io", "adit-dataplane", "adit-sim", "adit-control", "adit-bench"],
+        why: "every package's tests may use it",
     },
     Rule {
         package: "adit-bench",
@@ -68,7 +73,8 @@ const RULES: &[Rule] = &[
 const RESERVED: &[(&str, &[&str])] = &[("io-uring", &["adit-io"]), ("libc", &["adit-io"])];
 
 /// The packages of this repository.
-const OURS: &[&str] = &["adit-io", "adit-dataplane", "adit-sim", "adit-control", "adit-bench", "xtask"];
+const OURS: &[&str] =
+    &["adit-io", "adit-dataplane", "adit-fuzz", "adit-sim", "adit-control", "adit-bench", "xtask"];
 
 /// Checks every rule.
 pub(crate) fn deps() -> Done {

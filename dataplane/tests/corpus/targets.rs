@@ -6,33 +6,42 @@ use adit_dataplane::limits;
 use adit_dataplane::quic::{CONNECTION_ID_BYTES, short_header_owner};
 use adit_dataplane::route::{Identifiers, Target};
 use adit_dataplane::wire::{ControlMessage, DialResponse, ErrorClass, FrameReader, Kind, StreamHeader};
+use adit_fuzz::{Fate, Target as Fuzzed};
 use bytes::Bytes;
 
-/// How an input fared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is valid.
-    Taken,
-    /// It is the beginning of something valid.
-    Partial,
-    /// It is neither.
-    Refused,
-}
-
-/// A parser under test.
-pub(crate) type TargetFn = fn(&[u8]) -> Fate;
-
 /// Every parser, by the name of its corpus.
-pub(crate) const ALL: [(&str, TargetFn); 8] = [
-    ("connect_head", connect_head),
-    ("connection_id", connection_id),
-    ("control", control),
-    ("frames", frames),
-    ("header", header),
-    ("identifiers", identifiers),
-    ("response", response),
-    ("target", target),
+pub(crate) const ALL: [Fuzzed; 8] = [
+    Fuzzed { name: "connect_head", run: connect_head, tokens: HTTP },
+    Fuzzed { name: "connection_id", run: connection_id, tokens: &[] },
+    Fuzzed { name: "control", run: control, tokens: PROTOBUF },
+    Fuzzed { name: "frames", run: frames, tokens: PROTOBUF },
+    Fuzzed { name: "header", run: header, tokens: PROTOBUF },
+    Fuzzed { name: "identifiers", run: identifiers, tokens: IDENTIFIERS },
+    Fuzzed { name: "response", run: response, tokens: PROTOBUF },
+    Fuzzed { name: "target", run: target, tokens: TARGETS },
 ];
+
+const HTTP: &[&str] = &[
+    "CONNECT ",
+    " HTTP/1.1\r\n",
+    " HTTP/1.0\r\n",
+    "\r\n\r\n",
+    "Host: ",
+    "Content-Length: ",
+    "Transfer-Encoding: chunked\r\n",
+    "Expect: 100-continue\r\n",
+    "\r\n\t",
+    "[::1]:",
+];
+/// Tags of fields one to four in each wire type, and lengths and numbers that do not end.
+const PROTOBUF: &[&str] = &[
+    "\x08", "\x0a", "\x0b", "\x0c", "\x0d", "\x10", "\x12", "\x18", "\x1a", "\x20", "\x22", "\x7f", "\x0a\0",
+    "\0\0\0\0",
+];
+const IDENTIFIERS: &[&str] =
+    &["ipv4=", "ipv6=", "host=", "cidr=", "default-route=", "true", "&", "&&", ";", "%26", "%", "+"];
+const TARGETS: &[&str] =
+    &["[", "]", "]:", "::", "::ffff:", "%25eth0", "0x7f", "127.0.0.1", ":443", ".", "@", "xn--"];
 
 fn connect_head(input: &[u8]) -> Fate {
     let whole = connect_pieces([input]);
