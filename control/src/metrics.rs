@@ -123,7 +123,7 @@ fn peers(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.family(
         "adit_peers_refused_total",
         Kind::Counter,
-        "Peers refused: not authenticated, or not wanted.",
+        "Peers refused: no agent's packets, not authenticated, or not wanted.",
     )
     .sample(&[], snapshot.refused);
 }

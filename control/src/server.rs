@@ -183,7 +183,7 @@ struct ServerPart {
     strategies: Vec<Strategy>,
     dials: Dials,
     welcome: Welcome,
-    /// TLS handshakes that failed.
+    /// Connections that ended, or never began, before anybody said Hello.
     handshakes_failed: u64,
     rejections: Restraint,
     /// Dials that failed.
@@ -337,7 +337,7 @@ impl ServerPart {
         let Some(untold) = self.rejections.admit(Instant::now()) else { return };
         let remote = remote.map(|address| address.to_string());
         let remedy = remedy(Side::Server, reason);
-        tracing::warn!(remote, reason, remedy, untold, "an agent could not be authenticated");
+        tracing::warn!(remote, reason, remedy, untold, "an agent could not connect");
     }
 
     fn gone(&mut self, connection: ConnectionKey, reason: &str, posts: &mut Vec<Post>) {

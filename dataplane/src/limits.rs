@@ -179,6 +179,8 @@ pub const SHARDS_MAX: usize = 32;
 /// Datagrams that the QUIC endpoint answers by itself (Retry, refusal, version negotiation, stateless reset) and that
 /// wait to be sent; more are dropped.
 pub const RESPONSES_MAX: usize = 256;
+/// First packets that could not become a connection and whose reason waits to be told; more are only counted.
+pub const REJECTIONS_MAX: usize = 64;
 /// Datagrams of other shards that wait to be forwarded to them, and those that wait for one shard to take them; more
 /// are dropped, as the network might.
 pub const STRAYS_MAX: usize = 1024;

@@ -147,8 +147,9 @@ pub enum Event {
         /// Why, for the log.
         reason: String,
     },
-    /// Server: a TLS handshake failed, most likely for want of a certificate that either end believes. Anybody
-    /// can cause it: it may be dropped when control is slow, and is logged with restraint.
+    /// Server: a handshake failed: most likely TLS, for want of a certificate that either end believes, or because what
+    /// came was no agent's. Anybody can cause it: it may be dropped when control is slow (and of first packets beyond
+    /// [`limits::REJECTIONS_MAX`](crate::limits::REJECTIONS_MAX) in a turn), and is logged with restraint.
     AgentRejected {
         /// From where, if that is still known.
         remote: Option<SocketAddr>,

@@ -51,6 +51,19 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "whoever answers at --proxy-server-host speaks no adit/1: check host and port",
     ),
     (
+        &["protocol error"],
+        "what came is not what an adit agent sends: compare the versions of both programs; if nobody of yours has \
+         this address, block it in front of --agent-port",
+        "whoever answers at --proxy-server-host is no adit server, or one of a version that does not fit: check host \
+         and port, and compare the versions of both programs",
+    ),
+    (
+        &["no Hello in time"],
+        "it proved who it is and then did not say so: compare the versions of both programs; with an agent of \
+         adit's, look for UDP that is lost on the way to --agent-port",
+        "if it does not come back: check that UDP passes both ways, and compare the versions of both programs",
+    ),
+    (
         &["timed out", "no answer", "unreachable", "refused"],
         "if it does not come back: check that the agent runs and that UDP reaches this server's --agent-port",
         "check that the server runs and that UDP to --proxy-server-port passes every firewall and load balancer",
@@ -81,6 +94,8 @@ mod tests {
         let ca =
             "aborted by peer: the cryptographic handshake failed: error 48: received fatal alert: UnknownCA";
         assert!(remedy(Side::Agent, ca).unwrap().contains("--cluster-ca-cert"));
+        let forged = "protocol error: detected an error with protocol compliance: authentication failed";
+        assert!(remedy(Side::Server, forged).unwrap().contains("--agent-port"));
         assert_eq!(remedy(Side::Agent, "closed by peer: draining"), None);
     }
 }

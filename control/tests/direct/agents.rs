@@ -101,8 +101,7 @@ async fn an_agent_of_another_ca_is_refused_and_both_sides_say_so() {
     let agent = Process::start(&args);
     let line = agent.logged(&["cannot connect to the server", "--cluster-ca-cert"]).await;
     assert!(line.contains("WARN"), "{line}");
-    let line =
-        tunnel.server.process.logged(&["an agent could not be authenticated", "--cluster-ca-cert"]).await;
+    let line = tunnel.server.process.logged(&["an agent could not connect", "--cluster-ca-cert"]).await;
     assert!(line.contains("\"remote\":\"127.0.0.1:"), "{line}");
     assert_eq!(tunnel.server.metrics().await.sum("adit_agents", ""), 0);
 }
@@ -150,4 +149,33 @@ async fn an_agent_whose_servers_name_is_unknown_keeps_asking() {
     let health = agent.address("health").await;
     agent.logged(&["cannot resolve --proxy-server-host", "what was known stays"]).await;
     assert_eq!(crate::support::metrics::get(health, "/readyz").await.0, 503);
+}
+
+/// What scanners send, and what is left of an agent's packet that something on the way has changed.
+#[tokio::test]
+async fn packets_of_no_agent_are_logged_with_address_and_remedy_and_counted() {
+    let tunnel = Tunnel::with_agents(0).await;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // An Initial of version 1 (RFC 9000 section 17.2.2): two IDs of 8 bytes, no token, and rubbish as its payload.
+    let mut packet =
+        vec![0xc3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0x44, 0xa0];
+    packet.resize(26 + 0x4a0, 0xa5);
+    // Under the keys that follow from the ID a quarter of them have a valid first byte (RFC 9000 section 17.2), and
+    // only those count as attempts.
+    for number in 0..60 {
+        packet[6] = number;
+        socket.send_to(&packet, ("127.0.0.1", tunnel.agent_port)).expect("sent");
+    }
+    let line = tunnel.server.process.logged(&["an agent could not connect", "authentication failed"]).await;
+    let address = format!("\"remote\":\"{}\"", socket.local_addr().expect("an address"));
+    assert!(line.contains(&address) && line.contains("WARN"), "{line}");
+    assert!(line.contains("\"remedy\":\"what came is not what an adit agent sends"), "{line}");
+    let counted = until("all are counted", Duration::from_secs(10), || async {
+        let metrics = tunnel.server.metrics().await;
+        let rejected = metrics.sum("adit_handshakes_total", "answer=\"rejected\"");
+        let refused = metrics.sum("adit_peers_refused_total", "");
+        (rejected == refused && refused > 0).then_some(refused)
+    });
+    assert!(counted.await <= 60);
+    assert!(tunnel.server.process.log().matches("an agent could not connect").count() <= 10);
 }

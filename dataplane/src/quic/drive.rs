@@ -161,7 +161,7 @@ impl Quic {
     /// Whether [`Self::poll_event`] may have something to say.
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty() || !self.queues.eventful.is_empty()
+        !self.events.is_empty() || !self.rejections.is_empty() || !self.queues.eventful.is_empty()
     }
 
     /// The next thing to know. To be called until `None` after datagrams or timeouts were handled.
@@ -169,6 +169,9 @@ impl Quic {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
+            }
+            if let Some((remote, reason)) = self.rejections.pop_front() {
+                return Some(QuicEvent::Rejected { remote, reason });
             }
             let id = *self.queues.eventful.front()?;
             let event =

@@ -13,6 +13,7 @@ use super::cid;
 use super::connection::{Conn, Phase};
 use super::event::ConnId;
 use super::liveness::Liveness;
+use super::lost::LostReason;
 use crate::limits;
 
 /// A datagram that the endpoint sends without a connection: Retry, Version Negotiation, a stateless reset, a refusal.
@@ -42,7 +43,7 @@ pub struct EndpointCounts {
     pub refused: u64,
     /// Clients ignored because [`limits::RESPONSES_MAX`] responses wait already.
     pub ignored: u64,
-    /// First packets that could not become a connection.
+    /// First packets that could not become a connection; [`super::QuicEvent::Rejected`] says of some why.
     pub rejected: u64,
     /// Responses of the endpoint queued: Retry, refusal, version negotiation, stateless reset.
     pub responses: u64,
@@ -171,6 +172,9 @@ impl Quic {
                 }
                 Err(error) => {
                     self.counts.rejected += 1;
+                    if self.rejections.len() < limits::REJECTIONS_MAX {
+                        self.rejections.push_back((peer, LostReason::from_error(&error.cause)));
+                    }
                     if error.response.is_some() {
                         self.respond(peer, local_ip);
                     }

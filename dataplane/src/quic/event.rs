@@ -96,6 +96,14 @@ pub enum QuicEvent {
         /// Which connection.
         conn: ConnId,
     },
+    /// A first packet that could not become a connection. Anybody can cause it, with any source address: of those that
+    /// wait to be collected more than [`limits::REJECTIONS_MAX`](crate::limits::REJECTIONS_MAX) are only counted.
+    Rejected {
+        /// Where it came from, as the packet says.
+        remote: SocketAddr,
+        /// Why.
+        reason: LostReason,
+    },
 }
 
 /// Where a read ended.

@@ -91,6 +91,8 @@ pub struct Quic {
     /// Reports that do not wait inside a connection. Drained by the shard in every turn; bounded by what one turn
     /// brings: one of a kind for each connection, and a stream's opening for each packet.
     events: VecDeque<QuicEvent>,
+    /// First packets that became no connection; at most [`limits::REJECTIONS_MAX`].
+    rejections: VecDeque<(SocketAddr, LostReason)>,
     /// The last stream reported readable since datagrams came.
     last_readable: Option<(ConnId, StreamId)>,
     responses: VecDeque<Response>,
@@ -136,6 +138,7 @@ impl Quic {
             usable: 0,
             half_open: 0,
             events: VecDeque::new(),
+            rejections: VecDeque::new(),
             last_readable: None,
             responses: VecDeque::new(),
             strays: VecDeque::new(),
@@ -227,6 +230,7 @@ impl Quic {
         self.table.len() == 0
             && self.queues.registered() == 0
             && self.events.is_empty()
+            && self.rejections.is_empty()
             && self.responses.is_empty()
             && self.strays.is_empty()
             && self.endpoint.open_connections() == 0

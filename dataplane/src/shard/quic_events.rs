@@ -1,5 +1,7 @@
 //! What QUIC reports, passed on to whom it concerns.
 
+use std::net::SocketAddr;
+
 use adit_io::{Close, DatagramDriver};
 
 use super::Shard;
@@ -38,6 +40,7 @@ impl<D: DatagramDriver> Shard<D> {
                     Role::Agent(_) => self.on_link_suspect(conn),
                 },
                 QuicEvent::Recovered { conn } => self.on_link_recovered(conn),
+                QuicEvent::Rejected { remote, reason } => self.tell_rejection(Some(remote), &reason),
             }
         }
     }
@@ -82,12 +85,16 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
+    /// Anybody can cause this as often as they like, so it may be dropped.
+    fn tell_rejection(&mut self, remote: Option<SocketAddr>, reason: &LostReason) {
+        self.mailbox.send_or_drop(Event::AgentRejected { remote, reason: reason.text.clone() });
+    }
+
     /// A connection has ended: its dials move on, its tunnels are reset, everything of it goes.
     fn on_lost(&mut self, conn: ConnId, reason: &LostReason) {
-        let tls = matches!(reason.kind, LostKind::TlsLocal | LostKind::TlsPeer);
-        if tls && matches!(self.config.role, Role::Server(_)) {
-            let event = Event::AgentRejected { remote: self.quic.remote(conn), reason: reason.text.clone() };
-            self.mailbox.send_or_drop(event);
+        let presented = self.sessions.get(&conn).is_some_and(Session::was_presented);
+        if matches!(self.config.role, Role::Server(_)) && !presented && is_refusal(reason.kind) {
+            self.tell_rejection(self.quic.remote(conn), reason);
         }
         let Some(mut session) = self.sessions.remove(&conn) else { return };
         if session.is_ready() {
@@ -110,5 +117,16 @@ impl<D: DatagramDriver> Shard<D> {
         if matches!(self.config.role, Role::Agent(_)) {
             self.on_link_lost(conn, &session, reason);
         }
+    }
+}
+
+/// Whether an operator wants to know of an agent that was not one yet. Not of addresses that fell silent: a flood is
+/// made of them.
+const fn is_refusal(kind: LostKind) -> bool {
+    use CloseCode::{HelloTimeout, Protocol};
+    match kind {
+        LostKind::TlsLocal | LostKind::TlsPeer | LostKind::Protocol | LostKind::VersionMismatch => true,
+        LostKind::ClosedLocally(code) => matches!(code, HelloTimeout | Protocol),
+        _ => false,
     }
 }

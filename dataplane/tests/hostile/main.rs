@@ -6,6 +6,7 @@ mod frames;
 mod parameters;
 mod peer;
 mod pki;
+mod rejections;
 mod streams;
 mod victim;
 mod wire;

@@ -24,7 +24,9 @@ fn refused(pki: &Pki, entries: Vec<u8>) -> bool {
     }
     // A first flight in one packet never becomes a connection; in two it becomes one that is lost. Told it is anyhow.
     let rejected = victim.quic.endpoint_counts().rejected == 1;
-    if let Some(reason) = victim.lost() {
+    let told = victim.rejections();
+    assert_eq!(told.len(), usize::from(rejected));
+    if let Some(reason) = victim.lost().or_else(|| told.first().map(|(_, reason)| reason)) {
         assert!(matches!(reason.kind, LostKind::Protocol | LostKind::TlsLocal), "{reason}");
         assert!(!reason.text.is_empty());
     }

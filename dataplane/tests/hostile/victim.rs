@@ -169,6 +169,15 @@ impl Victim {
         })
     }
 
+    /// Whose first packets became no connection, and why, as far as it was told.
+    pub(crate) fn rejections(&self) -> Vec<(SocketAddr, LostReason)> {
+        let rejected = |event: &QuicEvent| match event {
+            QuicEvent::Rejected { remote, reason } => Some((*remote, reason.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(rejected).collect()
+    }
+
     /// Everything ends, nothing is left, and the memory is back to where it was, tables apart.
     pub(crate) fn assert_nothing_is_left(&mut self) {
         let open: Vec<ConnId> = self.quic.connections().collect();
