@@ -4,6 +4,7 @@
 //! * [`payload`]: bytes that tell where they belong, so that a receiver needs no copy to check them.
 //! * [`target`]: a TCP server that echoes, sinks, sources, and misbehaves on request.
 //! * [`client`]: the other end of the same conversations, over any stream.
+//! * [`report`]: what a run shows while it lasts: progress in the terminal, metrics for Prometheus.
 //!
 //! Deliberately absent: the system under test. Nothing here links adit's data plane or control plane, so the same
 //! programs stand around any other tunnel as well, and a mistake in adit cannot hide itself in its own judge.
@@ -14,5 +15,6 @@ pub mod client;
 pub mod payload;
 pub mod proxy;
 pub mod record;
+pub mod report;
 pub mod sockets;
 pub mod target;

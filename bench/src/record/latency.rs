@@ -39,6 +39,16 @@ impl Latency {
         }
     }
 
+    /// Takes away a distribution that is part of this one; what is not part of it is left out of account.
+    pub fn subtract(&mut self, part: &Self) {
+        let mut left = Self::default();
+        for (value, count) in self.pairs() {
+            let rest = count.saturating_sub(part.0.count_at(value));
+            left.0.saturating_record_n(value, rest);
+        }
+        *self = left;
+    }
+
     /// The histogram: counts, quantiles, iterators.
     #[must_use]
     pub const fn histogram(&self) -> &Histogram<u64> {
@@ -94,6 +104,12 @@ mod tests {
             let mut twice = latency.clone();
             twice.add(&read);
             prop_assert_eq!(twice.histogram().len(), 2 * latency.histogram().len());
+            twice.subtract(&read);
+            for share in [0.0, 0.5, 0.99, 1.0] {
+                prop_assert_eq!(twice.quantile(share), latency.quantile(share));
+            }
+            twice.subtract(&latency);
+            prop_assert!(twice.histogram().is_empty());
         }
     }
 

@@ -1,0 +1,17 @@
+//! What people and other programs see of a run, while it lasts and afterwards.
+//!
+//! * [`LiveMetrics`]: what a running load counts, for [`progress_line`] in the terminal and for [`serve`], which
+//!   Prometheus scrapes.
+//!
+//! Deliberately absent: measuring, and judging.
+
+mod exposition;
+mod live;
+mod metrics;
+mod serve;
+pub mod text;
+
+pub use exposition::exposition;
+pub use live::{Progress, progress_line};
+pub use metrics::{ERROR_KINDS_MAX, LiveMetrics, LiveState, OTHER, ProcessNow};
+pub use serve::{Serving, serve};
