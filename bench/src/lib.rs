@@ -5,16 +5,23 @@
 //! * [`target`]: a TCP server that echoes, sinks, sources, and misbehaves on request.
 //! * [`client`]: the other end of the same conversations, over any stream.
 //! * [`report`]: what a run shows while it lasts: progress in the terminal, metrics for Prometheus.
+//! * [`suite`]: systems under test as files, networks as namespaces, and who is measured when.
+//! * [`baseline`], [`forwarder`]: what stands beside adit in a comparison, and a wire with a delay.
 //!
 //! Deliberately absent: the system under test. Nothing here links adit's data plane or control plane, so the same
 //! programs stand around any other tunnel as well, and a mistake in adit cannot hide itself in its own judge.
 
 #![forbid(unsafe_code)]
 
+pub mod baseline;
+pub mod cli;
 pub mod client;
+pub mod forwarder;
+pub mod netns;
 pub mod payload;
 pub mod proxy;
 pub mod record;
 pub mod report;
 pub mod sockets;
+pub mod suite;
 pub mod target;

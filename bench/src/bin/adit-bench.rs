@@ -1,4 +1,4 @@
-//! The `adit-bench` program: targets for a tunnel under test.
+//! The `adit-bench` program: what stands around a tunnel under test.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use adit_bench::cli::baseline::Baseline;
+use adit_bench::cli::forwarder::Forwarder;
 use adit_bench::target::Target;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,12 +31,22 @@ enum Verb {
         #[arg(long, value_name = "ADDR")]
         greet: Vec<SocketAddr>,
     },
+    /// A simple system of another making, for comparison.
+    #[command(subcommand)]
+    Baseline(Baseline),
+    Forwarder(Forwarder),
 }
 
 fn main() -> ExitCode {
-    let Verb::Target { listen, greet } = Arguments::parse().verb;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(target(listen, greet))) {
+    let done = match Arguments::parse().verb {
+        Verb::Target { listen, greet } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.and_then(|runtime| runtime.block_on(target(listen, greet))).map_err(Into::into)
+        }
+        Verb::Baseline(baseline) => baseline.run(),
+        Verb::Forwarder(forwarder) => forwarder.run().map_err(Into::into),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be told where this cannot be.

@@ -34,6 +34,13 @@ const NEEDED: &[Needed] = &[
         packages: &["etcd-server"],
         what_for: "kube-apiserver in tests; not to run as a service",
     },
+    Needed { program: "haproxy", packages: &["haproxy"], what_for: "benchmarks beside one plain hop" },
+    Needed { program: "ssh", packages: &["openssh-client"], what_for: "benchmarks beside one encrypted hop" },
+    Needed {
+        program: "sshd",
+        packages: &["openssh-server"],
+        what_for: "its other end; not to run as a service",
+    },
     Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
 ];
 
