@@ -16,6 +16,7 @@ use rcgen::{
 };
 
 use crate::config::cli::CertsFlags;
+use crate::config::values::Shown;
 
 /// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub(crate) enum CertsError {
     #[error("{} exists: give another --out, or --force to replace what is there", .0.display())]
     Exists(PathBuf),
     /// `--host` is neither an address nor a host name.
-    #[error("--host {0:?} is neither an address nor a host name")]
+    #[error("--host {} is neither an address nor a host name", Shown(.0))]
     Host(String),
     /// A file could not be written.
     #[error("cannot write {}: {error}", path.display())]
@@ -110,7 +111,7 @@ fn params(name: &str, valid: Duration) -> Result<CertificateParams, CertsError> 
     Ok(params)
 }
 
-fn san(host: &str) -> Result<SanType, CertsError> {
+pub(crate) fn san(host: &str) -> Result<SanType, CertsError> {
     let wrong = || CertsError::Host(host.to_owned());
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(ip));

@@ -8,16 +8,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_dataplane::route::Target;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::config::cli::ForwardFlags;
+use crate::config::values::Shown;
 use crate::connect::connect;
 use crate::shutdown::Signals;
 
 /// Local connections at once; more wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// Checks `--target` as the server will.
+///
+/// # Errors
+/// The text to show.
+pub(crate) fn check_target(text: &str) -> Result<(), String> {
+    match Target::parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("--target {}: {error}: write HOST:PORT", Shown(text))),
+    }
+}
 
 /// A forward that listens already.
 #[derive(Debug)]
@@ -33,11 +46,7 @@ impl Forward {
     /// # Errors
     /// The text to show.
     pub(crate) async fn bind(socket: PathBuf, target: String, listen: SocketAddr) -> Result<Self, String> {
-        let port =
-            target.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(1..))) {
-            return Err(format!("--target {target:?}: write HOST:PORT"));
-        }
+        check_target(&target)?;
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|error| format!("--listen {listen}: {error} (port 0 takes any free one)"))?;

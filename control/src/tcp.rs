@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn at(port: u16) -> Bind {
-        Bind { host: BindHost::parse("127.0.0.1"), port }
+        Bind { host: BindHost::parse("127.0.0.1").unwrap(), port }
     }
 
     #[tokio::test]

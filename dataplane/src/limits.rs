@@ -109,6 +109,8 @@ pub const PLAIN_RETRIES: u32 = 10;
 pub const TARGET_BYTES_MAX: usize = 260;
 /// Longest text for people that is kept of what a peer says: errors, reasons, versions.
 pub const PEER_TEXT_BYTES_MAX: usize = 320;
+/// Most characters of a value that the text of an error shows.
+pub const SHOWN_CHARACTERS_MAX: usize = 64;
 /// Longest `--agent-id` and `--server-id`.
 pub const AGENT_ID_BYTES_MAX: usize = 256;
 /// Longest id of a process's instance.

@@ -8,8 +8,11 @@ pub(crate) mod cli;
 pub(crate) mod validate;
 pub(crate) mod values;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +20,15 @@ use std::time::Duration;
 use adit_dataplane::route::Strategy;
 use adit_io::DriverChoice;
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
+
+use values::Shown;
 
 /// How long both ends drain when `--graceful-shutdown-timeout` is not given.
 pub(crate) const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Longest name of an interface (netdevice(7): `IFNAMSIZ`, without the terminating zero).
+const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
 /// Where to listen: an address flag as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +43,35 @@ pub(crate) enum BindHost {
 
 impl BindHost {
     /// Reads a bind-address flag. Brackets around an IPv6 address are taken off.
-    pub(crate) fn parse(text: &str) -> Self {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    ///
+    /// # Errors
+    /// The text to show, where it is neither an address nor a host name.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let bare = without_brackets(text);
         match bare.parse() {
-            Ok(ip) => Self::Ip(ip),
-            Err(_) if bare.is_empty() => Self::All,
-            Err(_) => Self::Name(bare.to_owned()),
+            Ok(ip) => Ok(Self::Ip(ip)),
+            Err(_) if bare.is_empty() => Ok(Self::All),
+            Err(_) if is_zoned(bare) || DnsName::try_from(bare).is_ok() => Ok(Self::Name(bare.to_owned())),
+            Err(_) => Err(format!(
+                "{} is neither an address nor a host name: write one of this host's, without a port, or nothing for \
+                 all",
+                Shown(text)
+            )),
         }
     }
+}
+
+/// An address as it stands in `[…]`.
+pub(crate) fn without_brackets(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
+}
+
+/// Whether this is an IPv6 address with a zone (RFC 4007 section 11), which getaddrinfo(3) reads.
+fn is_zoned(text: &str) -> bool {
+    text.split_once('%').is_some_and(|(ip, zone)| {
+        let plain = zone.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'[' | b']'));
+        ip.parse::<Ipv6Addr>().is_ok() && (1..=INTERFACE_NAME_BYTES_MAX).contains(&zone.len()) && plain
+    })
 }
 
 /// A host and a port to listen on; port 0 is any free one.

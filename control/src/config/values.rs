@@ -1,7 +1,24 @@
-//! Flag values in Go's spelling: durations (`time.ParseDuration`), booleans (`strconv.ParseBool`).
+//! Flag values in Go's spelling: durations (`time.ParseDuration`), booleans (`strconv.ParseBool`); and how a value that
+//! is refused is shown.
 
 use std::fmt;
 use std::time::Duration;
+
+use adit_dataplane::limits::SHOWN_CHARACTERS_MAX;
+
+/// A value as it is shown in a text: between quotes, control characters escaped, and its beginning only where it is
+/// long. What the texts of errors say of a value that somebody gave goes through here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+            Some((end, _)) => write!(f, "{:?}…", &self.0[..end]),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
 
 /// A duration as Go writes it: `1h0m0s`, `100ms`, `1.5s`, `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,12 +28,12 @@ impl std::str::FromStr for GoDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("invalid duration {text:?} (write it like 30s, 1h0m0s or 100ms)");
+        let wrong = || format!("invalid duration {} (write it like 30s, 1h0m0s or 100ms)", Shown(text));
         if text == "0" {
             return Ok(Self(Duration::ZERO));
         }
         if text.starts_with('-') {
-            return Err(format!("{text}: a duration must not be negative"));
+            return Err(format!("{}: a duration must not be negative", Shown(text)));
         }
         let mut rest = text.strip_prefix('+').unwrap_or(text);
         if rest.is_empty() {

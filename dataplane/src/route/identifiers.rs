@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use super::beginning;
 use crate::limits::{IDENTIFIERS_BYTES_MAX, IDENTIFIERS_MAX};
 
 /// What an agent says that it stands for. Values are not interpreted: Konnectivity compares them as text.
@@ -31,10 +32,10 @@ pub enum IdentifiersError {
     /// A `;`, which older software took for a separator (Go refuses it for that reason).
     #[error("invalid semicolon separator in agent identifiers")]
     Semicolon,
-    /// `%` without two hexadecimal digits, or bytes that are not UTF-8.
+    /// `%` without two hexadecimal digits, or bytes that are not UTF-8; the beginning of the key or value.
     #[error("invalid URL escape in agent identifiers: {0:?}")]
     Escape(String),
-    /// A key that nobody knows; only an agent's own flag is held to this.
+    /// A key that nobody knows, or its beginning; only an agent's own flag is held to this.
     #[error("unknown agent identifier {0:?}; known are ipv4, ipv6, host, cidr and default-route")]
     UnknownKey(String),
 }
@@ -63,7 +64,7 @@ impl Identifiers {
     /// [`IdentifiersError`], also for a key that is not known.
     pub fn parse_strict(query: &str) -> Result<Self, IdentifiersError> {
         match Self::parse_with_unknown(query)? {
-            (_, Some(key)) => Err(IdentifiersError::UnknownKey(key)),
+            (_, Some(key)) => Err(IdentifiersError::UnknownKey(beginning(&key))),
             (identifiers, None) => Ok(identifiers),
         }
     }
@@ -117,7 +118,7 @@ fn parse_bool(text: &str) -> bool {
 
 /// Go's `url.QueryUnescape`: `+` is a space, `%XY` a byte.
 fn unescape(text: &str) -> Result<String, IdentifiersError> {
-    let bad = || IdentifiersError::Escape(text.to_owned());
+    let bad = || IdentifiersError::Escape(beginning(text));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

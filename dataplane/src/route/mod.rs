@@ -27,3 +27,8 @@ pub use realm::{Realm, RealmError};
 pub use special::SpecialAddress;
 pub use strategy::{Strategy, StrategyError};
 pub use table::{Backend, Instance, RealmRoutes, RouteTable};
+
+/// As much of a value as an error shows.
+fn beginning(text: &str) -> String {
+    text.chars().take(crate::limits::SHOWN_CHARACTERS_MAX).collect()
+}

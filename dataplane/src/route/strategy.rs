@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::beginning;
+
 /// How candidates for a dial are found. Names and meaning are Konnectivity's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
@@ -20,7 +22,7 @@ pub enum StrategyError {
     /// The list has no entries.
     #[error("no strategy is named; known are destHost, defaultRoute and default")]
     Empty,
-    /// A name that is not known.
+    /// A name that is not known; its beginning, where it is long.
     #[error("unknown strategy {0:?}; known are destHost, defaultRoute and default (case matters)")]
     Unknown(String),
 }
@@ -38,7 +40,7 @@ impl Strategy {
         let strategies: Result<Vec<_>, _> = names
             .map(|name| {
                 let strategy = known.into_iter().find(|strategy| strategy.name() == name);
-                strategy.ok_or_else(|| StrategyError::Unknown(name.to_owned()))
+                strategy.ok_or_else(|| StrategyError::Unknown(beginning(name)))
             })
             .collect();
         strategies.and_then(|list| if list.is_empty() { Err(StrategyError::Empty) } else { Ok(list) })

@@ -12,13 +12,14 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use adit_io::DriverChoice;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use agent::AgentFlags;
 pub(crate) use server::{Later, ServerFlags};
 pub(crate) use tools::{CertsFlags, DemoFlags, ForwardFlags, TargetFlags};
 
-use super::values::go_bool;
+use super::values::{Shown, go_bool};
 
 /// adit carries a Kubernetes control plane's traffic to its nodes through QUIC.
 #[derive(Debug, Parser)]
@@ -50,8 +51,11 @@ pub(crate) enum Verb {
 impl Cli {
     /// Reads the command line. Called as `proxy-server` or `proxy-agent` (a link to the binary), the verb is implied.
     ///
+    /// Control characters are refused in every argument: none has a use for them, and what is said of an argument
+    /// must not change the terminal or add lines to the log.
+    ///
     /// # Errors
-    /// clap's, which also carries the answers to `--help` and `--version`.
+    /// clap's, which also carries the answers to `--help` and `--version`. The text is short, whatever was given.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
         let called = args.first().and_then(|a| Path::new(a).file_name()).and_then(|n| n.to_str());
@@ -60,8 +64,35 @@ impl Cli {
             Some("proxy-agent") => args.insert(1, "agent".into()),
             _ => {}
         }
-        Self::try_parse_from(args)
+        for (number, argument) in args.iter().enumerate().skip(1) {
+            let argument = argument.to_string_lossy();
+            if argument.chars().any(char::is_control) {
+                let text = format!(
+                    "argument {number}, {}, has a control character: write it without, also at its end\n",
+                    Shown(&argument)
+                );
+                return Err(clap::Error::raw(ErrorKind::InvalidValue, text));
+            }
+        }
+        Self::try_parse_from(args).map_err(short)
     }
+}
+
+/// Most bytes of an error's text. clap's longest of ordinary values, with the usage, has about 500.
+const ERROR_BYTES_MAX: usize = 2000;
+
+/// The error itself, or where a long value made it long, its first words and the argument that it is about.
+fn short(error: clap::Error) -> clap::Error {
+    let text = error.to_string();
+    if !error.use_stderr() || text.len() <= ERROR_BYTES_MAX {
+        return error;
+    }
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => "",
+    };
+    let text = text.trim_start_matches("error: ");
+    clap::Error::raw(error.kind(), format!("{}: {}\n", Shown(argument), Shown(text)))
 }
 
 /// `--log-format`.

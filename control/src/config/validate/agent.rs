@@ -6,7 +6,8 @@ use rustls_pki_types::ServerName;
 use super::files::{self, Usage};
 use super::{Problems, agent_shards, common, drain_time, id};
 use crate::config::cli::AgentFlags;
-use crate::config::{AgentConfig, Bind, BindHost};
+use crate::config::values::Shown;
+use crate::config::{AgentConfig, without_brackets};
 
 /// Checks the agent's flags and reads the files that they name.
 ///
@@ -15,27 +16,19 @@ use crate::config::{AgentConfig, Bind, BindHost};
 pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> {
     let mut problems = Problems::default();
     problems.refuse_later(&flags.later.all());
-    let server_host = flags.proxy_server_host.trim_matches(['[', ']']);
-    if ServerName::try_from(server_host).is_err() {
-        problems.add(
-            "--proxy-server-host",
-            format_args!(
-                "{server_host:?} is neither an address nor a host name: write the server's, without a port"
-            ),
-        );
-    }
+    let server_host = problems.take(server_host(&flags.proxy_server_host));
     let server_port = problems.port("--proxy-server-port", flags.proxy_server_port);
     if server_port == 0 && flags.proxy_server_port == 0 {
         problems.add("--proxy-server-port", "write the server's UDP port, 1 to 65535");
     }
-    let health = Bind {
-        host: BindHost::parse(&flags.health_server_host),
-        port: problems.port("--health-server-port", flags.health_server_port),
-    };
-    let admin = Bind {
-        host: BindHost::parse(&flags.admin_bind_address),
-        port: problems.port("--admin-server-port", flags.admin_server_port),
-    };
+    let health = problems.bind(
+        ("--health-server-host", &flags.health_server_host),
+        ("--health-server-port", flags.health_server_port),
+    );
+    let admin = problems.bind(
+        ("--admin-bind-address", &flags.admin_bind_address),
+        ("--admin-server-port", flags.admin_server_port),
+    );
     if flags.xfr_channel_size.is_some_and(|size| size <= 0) {
         problems.add("--xfr-channel-size", "write a number above 0");
     }
@@ -49,9 +42,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         problems
             .add("--sync-interval", "write a time above 0: attempts without a pause would flood the server");
     }
-    if let Err(error) = Identifiers::parse_strict(&flags.agent_identifiers) {
-        problems.add("--agent-identifiers", format_args!("{:?}: {error}", flags.agent_identifiers));
-    }
+    problems.take(agent_identifiers(&flags.agent_identifiers));
     let (agent_id, _) = id(&mut problems, "--agent-id", &flags.agent_id);
     let identity = problems.take(files::identity(
         ("--agent-cert", &flags.agent_cert),
@@ -64,7 +55,9 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     } else {
         problems.take(files::roots("--ca-cert", &flags.ca_cert))
     };
-    let (Some(identity), Some(server_roots), true) = (identity, server_roots, problems.is_empty()) else {
+    let (Some(server_host), Some(identity), Some(server_roots), true) =
+        (server_host, identity, server_roots, problems.is_empty())
+    else {
         return Err(problems);
     };
     Ok(AgentConfig {
@@ -80,7 +73,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         ),
         identity,
         server_roots,
-        server_host: server_host.to_owned(),
+        server_host,
         server_port,
         agent_id,
         identifiers: flags.agent_identifiers.clone(),
@@ -91,4 +84,30 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         admin,
         drain_time: drain_time(flags.graceful_shutdown_timeout),
     })
+}
+
+/// `--proxy-server-host`, without brackets.
+///
+/// # Errors
+/// The text to show.
+pub(crate) fn server_host(text: &str) -> Result<String, String> {
+    let bare = without_brackets(text);
+    match ServerName::try_from(bare) {
+        Ok(_) => Ok(bare.to_owned()),
+        Err(_) => Err(format!(
+            "--proxy-server-host: {} is neither an address nor a host name: write the server's, without a port",
+            Shown(text)
+        )),
+    }
+}
+
+/// Checks `--agent-identifiers`.
+///
+/// # Errors
+/// The text to show.
+pub(crate) fn agent_identifiers(text: &str) -> Result<(), String> {
+    match Identifiers::parse_strict(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("--agent-identifiers: {}: {error}", Shown(text))),
+    }
 }

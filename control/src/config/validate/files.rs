@@ -1,8 +1,8 @@
 //! Certificates, keys and CAs from PEM files, checked before they are used: a wrong file is told apart here, with
 //! its flag and the remedy, rather than as a handshake that fails somewhere else later.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -11,13 +11,16 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::config::Identity;
 
 /// Largest PEM file that is read: a bundle of a thousand certificates fits.
 const PEM_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Longest path (limits.h: `PATH_MAX`, without the terminating zero).
+const PATH_BYTES_MAX: usize = 4095;
 
 /// What a certificate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +40,11 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// certificate is valid now and for this use.
 ///
 /// # Errors
-/// The text to show: it names the file, the flag and the remedy.
+/// The text to show: it names the file, the flag and the remedy, and says nothing of what is in the file.
 pub(crate) fn identity(cert: (&str, &str), key: (&str, &str), usage: Usage) -> Result<Identity, String> {
-    let chain = certificates(cert.0, cert.1)?;
-    let key_der = private_key(key.0, key.1)?;
-    match CertifiedKey::from_der(chain.clone(), key_der.clone_key(), &provider()) {
-        Ok(_) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            return Err(format!(
-                "{}: the key in {} does not belong to the certificate in {} ({}): give the pair that was made together",
-                key.0, key.1, cert.1, cert.0
-            ));
-        }
-        Err(error) => {
-            return Err(format!(
-                "{}: the key in {} cannot be used ({error}): give an ECDSA P-256 or P-384, Ed25519 or RSA key",
-                key.0, key.1
-            ));
-        }
-    }
-    check_validity(cert, &chain, usage)?;
-    Ok(Identity { chain, key: key_der })
+    let cert = PemFile::read(cert.0, cert.1)?;
+    let key = PemFile::read(key.0, key.1)?;
+    cert.identity(&key, usage, UnixTime::now())
 }
 
 /// Reads the CAs of a bundle.
@@ -65,66 +52,138 @@ pub(crate) fn identity(cert: (&str, &str), key: (&str, &str), usage: Usage) -> R
 /// # Errors
 /// As [`identity`].
 pub(crate) fn roots(flag: &str, path: &str) -> Result<Arc<RootCertStore>, String> {
-    let mut store = RootCertStore::empty();
-    for (number, certificate) in certificates(flag, path)?.into_iter().enumerate() {
-        store.add(certificate).map_err(|error| {
-            format!(
-                "{flag}: certificate {} of {path} cannot be used as a CA ({error}): give the CA's own certificate",
-                number + 1
-            )
-        })?;
-    }
-    Ok(Arc::new(store))
+    PemFile::read(flag, path)?.roots()
 }
 
-/// The file's bytes.
-fn read(flag: &str, path: &str) -> Result<Vec<u8>, String> {
-    if path.is_empty() {
-        return Err(format!("{flag}: name a PEM file (adit certs makes a set to try out)"));
-    }
-    let told = |error: &io::Error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "check the path and the volume it is mounted from",
-            io::ErrorKind::PermissionDenied => "let the user that this program runs as read it",
-            io::ErrorKind::IsADirectory => "name the file itself",
-            _ => "check the path",
-        };
-        format!("{flag}: cannot read {path} ({error}): {remedy}")
-    };
-    let size = fs::metadata(path).map_err(|e| told(&e))?.len();
-    if size > PEM_FILE_BYTES_MAX {
-        return Err(format!("{flag}: {path} has {size} bytes, which no PEM bundle has: name the right file"));
-    }
-    fs::read(path).map_err(|e| told(&e))
+/// A file's bytes, and what to call it.
+pub(in crate::config) struct PemFile<'a> {
+    pub(in crate::config) flag: &'a str,
+    pub(in crate::config) path: &'a str,
+    pub(in crate::config) bytes: Vec<u8>,
 }
 
-/// At least one certificate.
-fn certificates(flag: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read(flag, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!(
-            "{flag}: {path} holds no certificate: give a PEM file with a BEGIN CERTIFICATE line{}",
-            if contains(&bytes, b"PRIVATE KEY-----") { " (this one holds a private key)" } else { "" }
-        )),
-        Err(error) => Err(format!("{flag}: {path} is not PEM ({error}): give the certificate in PEM form")),
+impl<'a> PemFile<'a> {
+    fn read(flag: &'a str, path: &'a str) -> Result<Self, String> {
+        if path.is_empty() {
+            return Err(format!("{flag}: name a PEM file (adit certs makes a set to try out)"));
+        }
+        if path.len() > PATH_BYTES_MAX {
+            return Err(format!("{flag}: longer than {PATH_BYTES_MAX} bytes, the most a path can have"));
+        }
+        let mut bytes = Vec::new();
+        // What is no regular file tells no size beforehand, and may not end.
+        let whole =
+            File::open(path).and_then(|file| file.take(PEM_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        match whole {
+            Ok(read) if read as u64 > PEM_FILE_BYTES_MAX => Err(format!(
+                "{flag}: {path} has more than {PEM_FILE_BYTES_MAX} bytes, which no PEM bundle has: name the right file"
+            )),
+            Ok(_) => Ok(Self { flag, path, bytes }),
+            Err(error) => {
+                let remedy = match error.kind() {
+                    io::ErrorKind::NotFound => "check the path and the volume it is mounted from",
+                    io::ErrorKind::PermissionDenied => "let the user that this program runs as read it",
+                    io::ErrorKind::IsADirectory => "name the file itself",
+                    _ => "check the path",
+                };
+                Err(format!("{flag}: cannot read {path} ({error}): {remedy}"))
+            }
+        }
+    }
+
+    /// The chain in this file with the key in another, checked at `now`.
+    pub(in crate::config) fn identity(
+        &self,
+        key: &PemFile<'_>,
+        usage: Usage,
+        now: UnixTime,
+    ) -> Result<Identity, String> {
+        let chain = self.certificates()?;
+        let key_der = key.private_key()?;
+        match CertifiedKey::from_der(chain.clone(), key_der.clone_key(), &provider()) {
+            Ok(_) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                return Err(format!(
+                    "{}: the key in {} does not belong to the certificate in {} ({}): give the pair that was made \
+                     together",
+                    key.flag, key.path, self.path, self.flag
+                ));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "{}: the key in {} cannot be used ({error}): give an ECDSA P-256 or P-384, Ed25519 or RSA key",
+                    key.flag, key.path
+                ));
+            }
+        }
+        check_validity((self.flag, self.path), &chain, usage, now)?;
+        Ok(Identity { chain, key: key_der })
+    }
+
+    /// Every certificate, as a CA.
+    pub(in crate::config) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        let mut store = RootCertStore::empty();
+        for (number, certificate) in self.certificates()?.into_iter().enumerate() {
+            store.add(certificate).map_err(|error| {
+                format!(
+                    "{}: certificate {} of {} cannot be used as a CA ({error}): give the CA's own certificate",
+                    self.flag,
+                    number + 1,
+                    self.path
+                )
+            })?;
+        }
+        Ok(Arc::new(store))
+    }
+
+    /// At least one certificate.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let Self { flag, path, bytes } = self;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+        match found {
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err(format!(
+                "{flag}: {path} holds no certificate: give a PEM file with a BEGIN CERTIFICATE line{}",
+                if contains(bytes, b"PRIVATE KEY-----") { " (this one holds a private key)" } else { "" }
+            )),
+            Err(error) => Err(format!(
+                "{flag}: {path} is not PEM ({}): give the certificate in PEM form",
+                what_is_wrong(&error)
+            )),
+        }
+    }
+
+    /// The first private key.
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        let Self { flag, path, bytes } = self;
+        PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
+            let what = if contains(bytes, b"BEGIN ENCRYPTED PRIVATE KEY") {
+                "holds an encrypted key: decrypt it first".to_owned()
+            } else if contains(bytes, b"BEGIN CERTIFICATE") {
+                "holds no private key but a certificate: give the key's file".to_owned()
+            } else {
+                format!(
+                    "is not a PEM private key ({}): give a file with a BEGIN PRIVATE KEY line",
+                    what_is_wrong(&error)
+                )
+            };
+            format!("{flag}: {path} {what}")
+        })
     }
 }
 
-/// The first private key.
-fn private_key(flag: &str, path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let bytes = read(flag, path)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        let what = if contains(&bytes, b"BEGIN ENCRYPTED PRIVATE KEY") {
-            "holds an encrypted key: decrypt it first".to_owned()
-        } else if contains(&bytes, b"BEGIN CERTIFICATE") {
-            "holds no private key but a certificate: give the key's file".to_owned()
-        } else {
-            format!("is not a PEM private key ({error}): give a file with a BEGIN PRIVATE KEY line")
-        };
-        format!("{flag}: {path} {what}")
-    })
+/// An error in words of our own: the library's repeat the line, which may be the whole of a key whose line breaks were
+/// lost.
+const fn what_is_wrong(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::IllegalSectionStart { .. } => {
+            "a BEGIN line does not end in -----: are its line breaks lost?"
+        }
+        pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no END line: are its line breaks lost?",
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64",
+        pem::Error::NoItemsFound => "it has no such BEGIN line",
+        _ => "it cannot be read",
+    }
 }
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
@@ -137,12 +196,12 @@ fn check_validity(
     (flag, path): (&str, &str),
     chain: &[CertificateDer<'static>],
     usage: Usage,
+    now: UnixTime,
 ) -> Result<(), String> {
     let (leaf, intermediates) = chain.split_first().expect("certificates() gives at least one");
     let mut own = RootCertStore::empty();
     own.add(leaf.clone()).map_err(|error| format!("{flag}: {path} holds no usable certificate ({error})"))?;
     let own = Arc::new(own);
-    let now = UnixTime::now();
     let judged = match usage {
         Usage::Server => {
             let name = ServerName::try_from("localhost").expect("a valid name");
@@ -194,6 +253,7 @@ fn days(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::{Duration, SystemTime};
 
     use rcgen::{CertificateParams, KeyPair};
@@ -234,6 +294,22 @@ mod tests {
             let early = judge(72, 96).unwrap_err();
             assert!(early.contains("becomes valid in ") && early.contains("clock"), "{early}");
         }
+    }
+
+    #[test]
+    fn a_key_whose_line_breaks_were_lost_is_not_shown() {
+        let (_dir, cert, key) = pair(-1, 1);
+        let text = fs::read_to_string(&key).unwrap().replace('\n', " ");
+        fs::write(&key, &text).unwrap();
+        let error = identity(("--cert", &cert), ("--key", &key), Usage::Server).map(drop).unwrap_err();
+        assert!(error.starts_with("--key: ") && error.contains("are its line breaks lost?"), "{error}");
+        assert!(error.len() < 200 + key.len(), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_end_is_not_read_for_ever() {
+        let error = roots("--ca", "/dev/zero").map(drop).unwrap_err();
+        assert!(error.starts_with("--ca: /dev/zero has more than 4194304 bytes"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use rustls::CipherSuite;
 use super::Problems;
 use super::files::{self, Usage};
 use crate::config::cli::ServerFlags;
-use crate::config::{Bind, BindHost, Frontends, TcpFrontends};
+use crate::config::values::Shown;
+use crate::config::{Frontends, TcpFrontends};
 
 /// Bytes of a Unix socket path, without the terminating zero (unix(7), `sun_path`).
 const SUN_PATH_BYTES_MAX: usize = 107;
@@ -60,13 +61,13 @@ fn mode(problems: &mut Problems, mode: &str) {
             "GRPC mode is not in this version: use http-connect here and proxyProtocol: HTTPConnect in \
              kube-apiserver's egress selector configuration",
         ),
-        other => problems.add("--mode", format_args!("{other:?}: write http-connect")),
+        other => problems.add("--mode", format_args!("{}: write http-connect", Shown(other))),
     }
 }
 
-fn uds_name(problems: &mut Problems, path: &str) {
+pub(in crate::config) fn uds_name(problems: &mut Problems, path: &str) {
     if path.starts_with("unix:") {
-        problems.add("--uds-name", format_args!("{path:?}: write the path alone, without unix://"));
+        problems.add("--uds-name", format_args!("{}: write the path alone, without unix://", Shown(path)));
     } else if path.len() > SUN_PATH_BYTES_MAX {
         problems.add(
             "--uds-name",
@@ -76,7 +77,10 @@ fn uds_name(problems: &mut Problems, path: &str) {
         && !parent.as_os_str().is_empty()
         && !parent.is_dir()
     {
-        problems.add("--uds-name", format_args!("{} is not a directory: make it first", parent.display()));
+        problems.add(
+            "--uds-name",
+            format_args!("{} is not a directory: make it first", Shown(&parent.to_string_lossy())),
+        );
     }
 }
 
@@ -122,10 +126,7 @@ fn tcp(
         );
         return None;
     }
-    let bind = Bind {
-        host: BindHost::parse(&flags.server_bind_address),
-        port: problems.port("--server-port", port),
-    };
+    let bind = problems.bind(("--server-bind-address", &flags.server_bind_address), ("--server-port", port));
     let identity =
         problems.take(files::identity(("--server-cert", cert), ("--server-key", key), Usage::Server));
     let roots = if ca.is_empty() {
@@ -154,7 +155,7 @@ fn min_version(problems: &mut Problems, version: &str) -> TlsMinVersion {
         other => {
             problems.add(
                 "--tls-min-version",
-                format_args!("{other:?} is no version: write VersionTLS12 or VersionTLS13"),
+                format_args!("{} is no version: write VersionTLS12 or VersionTLS13", Shown(other)),
             );
             TlsMinVersion::Tls12
         }
@@ -162,7 +163,7 @@ fn min_version(problems: &mut Problems, version: &str) -> TlsMinVersion {
 }
 
 /// The TLS 1.2 suites in a list of Go's names; `None` for an empty list, which allows all.
-fn cipher_suites(list: &str) -> Result<Option<Vec<CipherSuite>>, String> {
+pub(in crate::config) fn cipher_suites(list: &str) -> Result<Option<Vec<CipherSuite>>, String> {
     if list.is_empty() {
         return Ok(None);
     }
@@ -176,7 +177,8 @@ fn cipher_suites(list: &str) -> Result<Option<Vec<CipherSuite>>, String> {
             None => {
                 let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(format!(
-                    "--cipher-suites: adit does not speak {name:?}: choose among {}",
+                    "--cipher-suites: adit does not speak {}: choose among {}",
+                    Shown(name),
                     names.join(", ")
                 ));
             }

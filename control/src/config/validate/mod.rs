@@ -1,8 +1,8 @@
 //! Flags to configuration. Every problem is found, not just the first, and each names its flag and the remedy.
 
-mod agent;
+pub(super) mod agent;
 pub(crate) mod files;
-mod frontends;
+pub(super) mod frontends;
 mod server;
 
 use std::fmt;
@@ -13,7 +13,7 @@ pub(crate) use server::server_config;
 
 use super::cli::{IoFlags, KlogFlags, Pin, ShardFlags};
 use super::values::GoDuration;
-use super::{Common, DRAIN_TIME_DEFAULT};
+use super::{Bind, BindHost, Common, DRAIN_TIME_DEFAULT};
 
 /// What is wrong with a command line: one line each, never empty when returned as an error.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,12 @@ impl Problems {
             self.add(flag, format_args!("{value} is no port: write 1 to 65535, or 0 for any free one"));
             0
         })
+    }
+
+    /// An address flag and a port flag, each given as (flag, value).
+    pub(crate) fn bind(&mut self, host: (&str, &str), port: (&str, i64)) -> Bind {
+        let host = self.take(BindHost::parse(host.1).map_err(|text| format!("{}: {text}", host.0)));
+        Bind { host: host.unwrap_or(BindHost::All), port: self.port(port.0, port.1) }
     }
 
     /// Flags of Konnectivity that are not implemented: refused unless they ask for nothing.

@@ -6,8 +6,8 @@ use adit_dataplane::route::Strategy;
 use super::files::{self, Usage};
 use super::frontends::frontends;
 use super::{Problems, common, drain_time, id, server_shards};
+use crate::config::ServerConfig;
 use crate::config::cli::ServerFlags;
-use crate::config::{Bind, BindHost, ServerConfig};
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -17,18 +17,12 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
     let mut problems = Problems::default();
     problems.refuse_later(&flags.later.all());
     let (frontends, unused) = frontends(&mut problems, flags);
-    let agent = Bind {
-        host: BindHost::parse(&flags.agent_bind_address),
-        port: problems.port("--agent-port", flags.agent_port),
-    };
-    let admin = Bind {
-        host: BindHost::parse(&flags.admin_bind_address),
-        port: problems.port("--admin-port", flags.admin_port),
-    };
-    let health = Bind {
-        host: BindHost::parse(&flags.health_bind_address),
-        port: problems.port("--health-port", flags.health_port),
-    };
+    let agent = problems
+        .bind(("--agent-bind-address", &flags.agent_bind_address), ("--agent-port", flags.agent_port));
+    let admin = problems
+        .bind(("--admin-bind-address", &flags.admin_bind_address), ("--admin-port", flags.admin_port));
+    let health = problems
+        .bind(("--health-bind-address", &flags.health_bind_address), ("--health-port", flags.health_port));
     let server_count = u32::try_from(flags.server_count).ok().filter(|n| (1..=1024).contains(n));
     if server_count.is_none() {
         problems.add("--server-count", "write 1 to 1024");
