@@ -2,6 +2,7 @@
 //! `sim --scenario NAME --seed S` replays one.
 
 mod bad_days;
+mod hostile;
 
 use crate::driver::DriverConfig;
 use crate::faults::Faults;
@@ -15,7 +16,7 @@ const MS: u64 = 1_000_000;
 /// A story's name and its options under a seed.
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
-/// Those in this file; the stories of bad days are in one of their own.
+/// Those in this file; the stories of bad days and of hostile peers have files of their own.
 const ALL: [Scenario; 18] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
@@ -37,15 +38,19 @@ const ALL: [Scenario; 18] = [
     ("drain_while_dials_are_handed_over", drain_while_dials_are_handed_over),
 ];
 
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(&bad_days::ALL).chain(&hostile::ALL)
+}
+
 /// The names of all stories.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().chain(&bad_days::ALL).map(|(name, _)| *name)
+    all().map(|(name, _)| *name)
 }
 
 /// The options of a story.
 #[must_use]
 pub fn options(name: &str, seed: u64) -> Option<Options> {
-    ALL.iter().chain(&bad_days::ALL).find(|(own, _)| *own == name).map(|(_, options)| options(seed))
+    all().find(|(own, _)| *own == name).map(|(_, options)| options(seed))
 }
 
 fn calm(seed: u64, tunnels: Vec<TunnelPlan>) -> Options {
@@ -237,11 +242,12 @@ fn inbox_full(seed: u64) -> Options {
     options
 }
 
-/// First packets from four hundred addresses, and meanwhile the only agent dies and comes back.
+/// First packets from four hundred addresses to three shards, and meanwhile the only agent dies and comes back.
 fn handshake_flood(seed: u64) -> Options {
     let tunnels = (0..8).map(|index| TunnelPlan::plain((3_000 + index * 50) * MS, 5_000, 5_000)).collect();
     Options {
         initials: 400,
+        server_shards: 3,
         heal_at_ns: 12_000 * MS,
         restarts: vec![Restart { agent: Some(0), at_ns: 1_000 * MS, down_ns: 500 * MS }],
         ..calm(seed, tunnels)

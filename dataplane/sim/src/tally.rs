@@ -58,11 +58,13 @@ pub enum Family {
     WakeLost,
     DialHandedOver,
     DialHandedBack,
+    HostileVisit,
+    HostileThrownOut,
 }
 
 impl Family {
     /// All families, in the order of their values.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 54] = [
         Self::DatagramLost,
         Self::DatagramDuplicated,
         Self::DatagramReordered,
@@ -115,6 +117,8 @@ impl Family {
         Self::WakeLost,
         Self::DialHandedOver,
         Self::DialHandedBack,
+        Self::HostileVisit,
+        Self::HostileThrownOut,
     ];
 }
 
@@ -164,6 +168,6 @@ mod tests {
         for (index, family) in Family::ALL.into_iter().enumerate() {
             assert_eq!(family as usize, index, "{family:?}");
         }
-        assert_eq!(Family::DialHandedBack as usize + 1, Family::ALL.len());
+        assert_eq!(Family::HostileThrownOut as usize + 1, Family::ALL.len());
     }
 }

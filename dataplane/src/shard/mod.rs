@@ -53,6 +53,7 @@ use drain::Drain;
 use frontends::Listener;
 use mailbox::ShardMailbox;
 use peers::Peers;
+pub use report::Holdings;
 use session::Session;
 use timers::Timers;
 use tls::FrontendTls;

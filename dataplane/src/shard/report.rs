@@ -22,8 +22,10 @@ pub struct Holdings {
     pub deferred: usize,
     /// Trains on their way.
     pub trains: usize,
-    /// QUIC connections, draining ones included.
+    /// QUIC connections whose end was not reported.
     pub connections: usize,
+    /// Of those, handshakes that others began and that have not ended.
+    pub handshakes: usize,
 }
 
 impl<D: DatagramDriver> Shard<D> {
@@ -39,6 +41,7 @@ impl<D: DatagramDriver> Shard<D> {
             deferred: self.refused.len(),
             trains: self.trains.in_flight(),
             connections: self.quic.open_connections(),
+            handshakes: self.quic.half_open(),
         }
     }
 

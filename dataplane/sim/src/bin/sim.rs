@@ -146,6 +146,16 @@ fn print_report(report: &Report) {
     for (index, tunnel) in report.tunnels.iter().enumerate() {
         println!("  tunnel {index}: {tunnel:?}");
     }
+    for (index, hostile) in report.hostiles.iter().enumerate() {
+        println!("  hostile {index}: {:?}, {} visits", hostile.kind, hostile.visits.len());
+        for visit in hostile.visits.iter().take(3) {
+            println!("    {visit:?}");
+        }
+    }
+    for join in &report.joins {
+        println!("  {join:?}");
+    }
+    println!("  server: {:?}, at the end {:?}", report.peak, report.left);
     for family in Family::ALL.into_iter().filter(|family| report.tally.count(*family) > 0) {
         println!("  {:>10} {family:?}", report.tally.count(family));
     }

@@ -10,6 +10,7 @@ use adit_dataplane::port::{Command, ConnectionKey, Event, ResolveKey, Verdict};
 use adit_dataplane::route::{AgentSession, Identifiers, Realm, RouteTable, RouteTableBuilder};
 use adit_dataplane::wire::{Hello, Welcome};
 
+use super::Join;
 use super::options::{DrainPlan, Silence};
 use crate::clock::{Clock, SimTime};
 use crate::faults::ControlFaults;
@@ -89,6 +90,8 @@ pub(super) struct Control {
     server_shards: u8,
     /// When which agent's connection was lost (`None`: the server died, all of them).
     pub(super) losses: Vec<(SimTime, Option<usize>)>,
+    /// Starts of agents, and how long they took.
+    pub(super) joins: Vec<Join>,
     /// Dials that ended, as the server reported them.
     pub(super) dials_finished: u64,
     /// Until when control does not look at its queues.
@@ -107,6 +110,7 @@ impl Control {
             names,
             server_shards,
             losses: Vec::new(),
+            joins: Vec::new(),
             dials_finished: 0,
             stalled_until: SimTime(0),
         }
@@ -179,6 +183,13 @@ impl Control {
                 }
                 self.routes.remove_connection(connection).then(|| self.routes.snapshot())
             }
+            (Who::Agent(agent), Event::ServerReady { .. }) => {
+                let now = self.clock.time();
+                if let Some(join) = self.joins.iter_mut().rfind(|join| join.agent == agent) {
+                    join.ready_at.get_or_insert(now);
+                }
+                None
+            }
             (Who::Agent(agent), Event::ServerLost { was_ready, .. }) => {
                 if was_ready {
                     self.losses.push((self.clock.time(), Some(agent)));
@@ -204,8 +215,10 @@ impl Control {
         hello: &Hello,
         server_start: u64,
     ) -> (Command<SimSocket>, Arc<RouteTable>) {
-        let agent = hello.agent_id.rsplit('-').next().and_then(|index| index.parse().ok()).unwrap_or(0);
-        self.agents.insert(connection, agent);
+        // A hostile one is welcome as well: it has a certificate.
+        if let Some(agent) = hello.agent_id.strip_prefix("agent-").and_then(|index| index.parse().ok()) {
+            self.agents.insert(connection, agent);
+        }
         let session = AgentSession {
             realm: Realm::default(),
             agent_id: hello.agent_id.as_str().into(),

@@ -6,6 +6,7 @@
 
 mod cases;
 mod control;
+mod flood;
 mod hostile;
 mod node;
 pub mod options;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use adit_dataplane::port::{Command, ListenerKind, ServerTarget, ShardReport};
+use adit_dataplane::shard::Holdings;
 
 use crate::clock::{Clock, SimTime};
 use crate::net::{Address, HostId, SimNet};
@@ -32,7 +34,8 @@ use crate::tally::{Family, Tally};
 pub(crate) use cases::Case;
 use cases::{FRONTEND_ADDRESS, SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
 use control::{Action, Control, Who};
-pub use hostile::FloodOutcome;
+pub use flood::FloodOutcome;
+pub use hostile::{Ended, HostileOutcome, Visit};
 use node::Node;
 use options::Options;
 use pki::{SERVER_NAME, pki};
@@ -71,10 +74,51 @@ pub struct Report {
     pub tunnels: Vec<TunnelOutcome>,
     /// What the flood of first packets came to, where there was one.
     pub flood: FloodOutcome,
+    /// What became of the hostile peers, in the order of their plans.
+    pub hostiles: Vec<HostileOutcome>,
+    /// The starts of agents, and when their first connection was welcome.
+    pub joins: Vec<Join>,
+    /// The most that any shard of the server held at once.
+    pub peak: Peak,
+    /// What each shard of the server held at the end, the agents still being connected.
+    pub left: Vec<Holdings>,
     /// What went over the paths under each of their MTUs, the last one last.
     pub paths: Vec<PathSizes>,
     /// The end of the trace, as far as it was kept.
     pub tail: Vec<String>,
+}
+
+/// One start of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Which agent.
+    pub agent: usize,
+    /// When its process began.
+    pub began_at: SimTime,
+    /// When the server had first welcomed it.
+    pub ready_at: Option<SimTime>,
+}
+
+/// The largest figures of any shard of the server, each for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peak {
+    /// Handshakes of others under way.
+    pub handshakes: usize,
+    /// QUIC connections.
+    pub connections: usize,
+    /// Peers whose handshake has ended.
+    pub sessions: usize,
+    /// Entries of the tunnel table.
+    pub tunnels: usize,
+}
+
+impl Peak {
+    fn rise(&mut self, held: &Holdings) {
+        self.handshakes = self.handshakes.max(held.handshakes);
+        self.connections = self.connections.max(held.connections);
+        self.sessions = self.sessions.max(held.sessions);
+        self.tunnels = self.tunnels.max(held.tunnels);
+    }
 }
 
 /// The largest datagrams between two changes of the path MTU.
@@ -179,13 +223,18 @@ pub struct World {
     server: Slot,
     agents: Vec<Slot>,
     target_host: HostId,
-    hostile: Option<hostile::Hostile>,
+    flood: Option<flood::Flood>,
+    hostiles: hostile::Hostiles,
     cases: Vec<Case>,
     deaths: Vec<(SimTime, Option<usize>)>,
     healed_at: Option<SimTime>,
     /// The server was told to end, like this.
     draining: Option<options::DrainPlan>,
     turns: u64,
+    /// The most that any of the server's shards has held.
+    peak: Peak,
+    /// What each of them holds when everything that lingers has gone and agents are still connected.
+    left: Vec<Holdings>,
     /// Wakes of shards by others that had no effect.
     wakes_lost: Arc<AtomicU64>,
 }
@@ -211,10 +260,11 @@ impl World {
             // As in production: from whatever address the node has.
             agents.push(Slot::new(host, ip, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
         }
-        let hostile = (options.initials > 0).then(|| hostile::Hostile {
-            host: net.borrow_mut().add_host(&[hostile::HOSTILE_IP], None),
+        let flood = (options.initials > 0).then(|| flood::Flood {
+            host: net.borrow_mut().add_host(&[flood::FLOOD_IP], None),
             sent: Vec::new(),
         });
+        let hostiles = hostile::Hostiles::new(&mut net.borrow_mut(), options.seed, &options.hostiles);
         let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
         let mut world = Self {
             rng: Prng::new(options.seed, "world"),
@@ -224,12 +274,15 @@ impl World {
             server,
             agents,
             target_host,
-            hostile,
+            flood,
+            hostiles,
             cases: Vec::new(),
             deaths: Vec::new(),
             healed_at: None,
             draining: None,
             turns: 0,
+            peak: Peak::default(),
+            left: Vec::new(),
             wakes_lost: Arc::default(),
             options,
         };
@@ -329,6 +382,9 @@ impl World {
         let slot = self.slot(who);
         slot.reports = nodes.iter().map(|_| None).collect();
         slot.nodes = nodes;
+        if let Who::Agent(agent) = who {
+            self.control.joins.push(Join { agent, began_at: self.clock.time(), ready_at: None });
+        }
         if starts > 1 {
             self.net.borrow_mut().tally.hit(match who {
                 Who::Server => Family::ServerRestart,

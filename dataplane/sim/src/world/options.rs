@@ -127,6 +127,43 @@ pub struct Relocation {
     pub at_ns: u64,
 }
 
+/// What a hostile peer of the server does. All of them have a certificate that the server believes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostileKind {
+    /// Begins a handshake, hears nothing of what comes back, and repeats itself now and then.
+    Deaf,
+    /// Lets one datagram go, and the next only so much later.
+    Halting {
+        /// How much, in nanoseconds.
+        every_ns: u64,
+    },
+    /// Completes the handshake, keeps its connection alive, and never says Hello.
+    Mute,
+    /// Completes the handshake and says Hello byte by byte.
+    Dripping {
+        /// Between two bytes, in nanoseconds.
+        every_ns: u64,
+    },
+    /// Opens as many streams as it can, whatever it was granted.
+    Greedy {
+        /// Whether it says Hello and waits for Welcome first.
+        welcome: bool,
+    },
+}
+
+/// One hostile peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostilePlan {
+    /// What it does.
+    pub kind: HostileKind,
+    /// When it comes first, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// How much later it comes again when it was thrown out.
+    pub again_ns: u64,
+    /// When it leaves for good, without a word.
+    pub until_ns: u64,
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -168,6 +205,8 @@ pub struct Options {
     pub every_dial_succeeds: bool,
     /// First packets of handshakes that nobody goes on with, one every 10 ms from an address of its own.
     pub initials: u64,
+    /// Peers that are slow or greedy on purpose.
+    pub hostiles: Vec<HostilePlan>,
     /// When control floods the server's mailbox.
     pub flood_at_ns: Option<u64>,
     /// When the faults end, at the latest.
@@ -205,6 +244,7 @@ impl Options {
             relocations: Vec::new(),
             every_dial_succeeds: false,
             initials: 0,
+            hostiles: Vec::new(),
             flood_at_ns: None,
             heal_at_ns: 5_000_000_000,
             proof_bytes: 0,
@@ -255,6 +295,10 @@ impl Options {
         options.relocations = draw_relocations(&mut rng, options.agents);
         if options.faults.net.mtu_shrink.is_some() && rng.chance(Ppm::percent(50)) {
             options.faults.net.mtu_grow = Some(Span::millis(500, 6_000));
+        }
+        if rng.chance(Ppm::percent(20)) {
+            let until_ns = options.heal_at_ns;
+            options.hostiles = (0..rng.between(1, 6)).map(|_| draw_hostile(&mut rng, until_ns)).collect();
         }
         options
     }
@@ -348,6 +392,24 @@ fn draw_restarts(rng: &mut Prng, agents: usize) -> Vec<Restart> {
         restarts.push(Restart { agent: None, at_ns, down_ns: rng.span(Span::millis(0, 3_000)) });
     }
     restarts
+}
+
+fn draw_hostile(rng: &mut Prng, until_ns: u64) -> HostilePlan {
+    HostilePlan {
+        kind: *rng.pick(&[
+            HostileKind::Deaf,
+            HostileKind::Halting { every_ns: 500_000_000 },
+            HostileKind::Halting { every_ns: 3_000_000_000 },
+            HostileKind::Mute,
+            HostileKind::Dripping { every_ns: 200_000_000 },
+            HostileKind::Greedy { welcome: false },
+            HostileKind::Greedy { welcome: true },
+            HostileKind::Greedy { welcome: true },
+        ]),
+        at_ns: rng.span(Span::millis(0, 3_000)),
+        again_ns: rng.span(Span::millis(50, 500)),
+        until_ns,
+    }
 }
 
 fn draw_relocations(rng: &mut Prng, agents: usize) -> Vec<Relocation> {

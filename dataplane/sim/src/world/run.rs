@@ -133,6 +133,7 @@ impl World {
             if let Some(case) = self.cases.get_mut(script as usize / 2) {
                 case.step(&mut net, script);
             }
+            self.hostiles.step(&mut net, script);
         }
     }
 
@@ -141,6 +142,10 @@ impl World {
         let Some(node) = self.slot(who).nodes.get_mut(shard) else { return Ok(()) };
         if let Err(error) = node.shard.turn() {
             return Err(self.fail(format!("{who:?}: the driver broke: {error}")));
+        }
+        if who == Who::Server {
+            let held = node.shard.holdings();
+            self.peak.rise(&held);
         }
         let lost = self.wakes_lost.swap(0, Ordering::Relaxed);
         (0..lost).for_each(|_| self.net.borrow_mut().tally.hit(Family::WakeLost));
@@ -291,6 +296,7 @@ impl World {
     fn settle(&mut self) -> Result<(), Box<Failure>> {
         let until = self.clock.time().plus_ns(SETTLE_NS);
         self.run_until(until, |_| false)?;
+        self.left = self.server.nodes.iter().map(|node| node.shard.holdings()).collect();
         for who in self.everybody() {
             self.slot(who).reports.fill_with(|| None);
             self.tell_all(who, || Command::Stats);

@@ -64,6 +64,10 @@ impl World {
             cells: judgement.cells,
             tunnels: self.cases.iter().map(Case::outcome).collect(),
             flood: self.flood_outcome(),
+            hostiles: self.hostiles.outcomes(),
+            joins: self.control.joins.clone(),
+            peak: self.peak,
+            left: self.left.clone(),
             paths: self.path_sizes(&net),
             tail: net.trace.tail().map(str::to_owned).collect(),
         })

@@ -12,13 +12,13 @@ use super::{SERVER_IP, SERVER_PORT, World};
 use crate::net::{HostId, SimSocket, UdpItem};
 
 /// Where the flood comes from.
-pub(super) const HOSTILE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 66, 0, 1));
+pub(super) const FLOOD_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 66, 0, 1));
 /// The first byte of a Retry, without its unused bits (RFC 9000 section 17.2.5).
 const RETRY: u8 = 0xf0;
 
 /// The host, and the sockets it has sent from with the bytes that left each.
 #[derive(Debug)]
-pub(super) struct Hostile {
+pub(super) struct Flood {
     pub(super) host: HostId,
     pub(super) sent: Vec<(SimSocket, usize)>,
 }
@@ -41,7 +41,7 @@ pub struct FloodOutcome {
 impl World {
     /// Begins one more handshake that nobody will go on with.
     pub(super) fn flood_once(&mut self) {
-        let Some(hostile) = &mut self.hostile else { return };
+        let Some(flood) = &mut self.flood else { return };
         let now = self.clock.now();
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
@@ -61,13 +61,13 @@ impl World {
         let to = SocketAddr::new(SERVER_IP, SERVER_PORT);
         quic.connect(now, to, SERVER_NAME, None).expect("a new endpoint has room");
         let mut net = self.net.borrow_mut();
-        let socket = net.bind_udp(hostile.host, SocketAddr::new(HOSTILE_IP, 0)).expect("a free port");
+        let socket = net.bind_udp(flood.host, SocketAddr::new(FLOOD_IP, 0)).expect("a free port");
         let mut bytes = 0;
         while let Ok(transmit) = quic.poll_transmit(now, Vec::new()) {
             bytes += transmit.buffer.len();
             net.send_datagram(socket, to, None, None, Bytes::from(transmit.buffer));
         }
-        hostile.sent.push((socket, bytes));
+        flood.sent.push((socket, bytes));
     }
 
     /// What has come back so far.
@@ -76,7 +76,7 @@ impl World {
         let under_way = reports.map(|report| report.handshakes_under_way).sum();
         let mut outcome = FloodOutcome { under_way, ..FloodOutcome::default() };
         let net = self.net.borrow();
-        for (socket, sent) in self.hostile.iter().flat_map(|hostile| &hostile.sent) {
+        for (socket, sent) in self.flood.iter().flat_map(|flood| &flood.sent) {
             outcome.begun += 1;
             let Some(udp) = net.udp(*socket) else { continue };
             outcome.amplified += u64::from(udp.queued_bytes > 3 * sent);
