@@ -198,6 +198,9 @@ fn read<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
