@@ -4,6 +4,8 @@
 //! * [`payload`]: bytes that tell where they belong, so that a receiver needs no copy to check them.
 //! * [`target`]: a TCP server that echoes, sinks, sources, and misbehaves on request.
 //! * [`client`]: the other end of the same conversations, over any stream.
+//! * [`record`]: what a run found, as lines of JSON.
+//! * [`compare`]: whether one set of runs is worse than another.
 //! * [`report`]: what a run shows while it lasts: progress in the terminal, metrics for Prometheus.
 //! * [`suite`]: systems under test as files, networks as namespaces, and who is measured when.
 //! * [`baseline`], [`forwarder`]: what stands beside adit in a comparison, and a wire with a delay.
@@ -16,6 +18,7 @@
 pub mod baseline;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod forwarder;
 pub mod netns;
 pub mod payload;

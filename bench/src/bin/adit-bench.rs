@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use adit_bench::cli::baseline::Baseline;
+use adit_bench::cli::compare::Compare;
 use adit_bench::cli::forwarder::Forwarder;
 use adit_bench::target::Target;
 use clap::{Parser, Subcommand};
@@ -35,19 +36,22 @@ enum Verb {
     #[command(subcommand)]
     Baseline(Baseline),
     Forwarder(Forwarder),
+    Compare(Compare),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Target { listen, greet } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.and_then(|runtime| runtime.block_on(target(listen, greet))).map_err(Into::into)
+            let done = runtime.and_then(|runtime| runtime.block_on(target(listen, greet)));
+            done.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-        Verb::Baseline(baseline) => baseline.run(),
-        Verb::Forwarder(forwarder) => forwarder.run().map_err(Into::into),
+        Verb::Baseline(baseline) => baseline.run().map(|()| ExitCode::SUCCESS),
+        Verb::Forwarder(forwarder) => forwarder.run().map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Verb::Compare(compare) => compare.run().map_err(Into::into),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nothing is left to be told where this cannot be.
             let _ = writeln!(io::stderr(), "adit-bench: {error}");

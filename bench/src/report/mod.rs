@@ -1,6 +1,6 @@
 //! What people and other programs see of a run, while it lasts and afterwards.
 //!
-//! * [`LiveMetrics`]: what a running load counts, for [`progress_line`] in the terminal and for [`serve`], which
+//! * [`LiveMetrics`]: what a running load counts, for [`progress_line`] in the terminal and for [`serve()`], which
 //!   Prometheus scrapes.
 //!
 //! Deliberately absent: measuring, and judging.
