@@ -11,17 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 mod address;
 mod connector;
+mod grpc;
 mod head;
 mod tls;
 
 pub use address::{Proxy, ProxyError};
-pub use connector::{Connector, ConnectorError, Options};
+pub use connector::{Connector, ConnectorError, Mode, Options};
 pub use tls::{Files, TlsError};
 
 /// A connection to the target, whatever carries it.
 ///
-/// `shutdown` ends the sending half, and where the system under test carries half-closes the target sees them.
-/// Dropping it ends both.
+/// `shutdown` ends the sending half, and where the system under test carries half-closes the target sees them; where
+/// the protocol has none ([`Mode::carries_half_close`]) it ends both. Dropping it ends both.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Stream for S {}
@@ -32,7 +33,7 @@ pub enum DialError {
     /// The proxy could not be reached, or broke off.
     #[error("{step}: {source}")]
     Io {
-        /// What was tried: `connect`, `TLS handshake`, `CONNECT`.
+        /// What was tried: `connect`, `TLS handshake`, `CONNECT`, `DIAL_REQ`.
         step: &'static str,
         /// What the system said.
         source: io::Error,

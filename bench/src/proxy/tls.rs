@@ -50,6 +50,8 @@ pub enum TlsError {
 pub(super) struct Client {
     connector: TlsConnector,
     name: ServerName<'static>,
+    /// What must be agreed on (ALPN, RFC 7301).
+    alpn: Option<&'static [u8]>,
 }
 
 impl std::fmt::Debug for Client {
@@ -59,8 +61,8 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Reads the files. `at` is `HOST:PORT`; the certificate must be HOST's.
-    pub(super) fn new(at: &str, files: &Files) -> Result<Self, TlsError> {
+    /// Reads the files. `at` is `HOST:PORT`; the certificate must be HOST's. The proxy must choose `alpn`, if any.
+    pub(super) fn new(at: &str, files: &Files, alpn: Option<&'static [u8]>) -> Result<Self, TlsError> {
         let host = at.rsplit_once(':').map_or(at, |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
         let mut roots = RootCertStore::empty();
@@ -74,12 +76,20 @@ impl Client {
             .with_client_auth_cert(certificates(&files.cert)?, key)
             .map_err(unusable(&files.cert))?;
         config.resumption = tokio_rustls::rustls::client::Resumption::disabled();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, alpn })
     }
 
     /// One session.
     pub(super) async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.name.clone(), stream).await
+        let stream = self.connector.connect(self.name.clone(), stream).await?;
+        match self.alpn {
+            Some(alpn) if stream.get_ref().1.alpn_protocol() != Some(alpn) => {
+                let text = format!("the proxy does not choose {} (ALPN)", String::from_utf8_lossy(alpn));
+                Err(std::io::Error::new(std::io::ErrorKind::Unsupported, text))
+            }
+            _ => Ok(stream),
+        }
     }
 }
 
