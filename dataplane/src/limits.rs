@@ -83,12 +83,18 @@ pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Unanswered data after which a connection is closed.
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
+/// Data that is not acknowledged, while other things are received, after which a connection is closed; twice the time
+/// after which it would be closed in silence, if that is longer.
+pub const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(15);
 /// Longest pause between a connection's probes while something is not acknowledged, so that it notices the end of an
 /// outage; a PTO if that is longer.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Moves of a peer to another address (RFC 9000 section 9) within [`MIGRATIONS_WINDOW`], at most; a NAT that forgets
 /// every few seconds makes fewer. quinn-proto remembers each until something is acknowledged.
 pub const MIGRATIONS_MAX: u32 = 64;
+/// Moves of a peer to another address without any acknowledgement between them, at most. (An acknowledgement that tells
+/// nothing new counts as well, for quinn-proto does not tell them apart: then [`MIGRATIONS_MAX`] is the bound.)
+pub const MIGRATIONS_UNANSWERED_MAX: u32 = 8;
 /// See [`MIGRATIONS_MAX`].
 pub const MIGRATIONS_WINDOW: Duration = Duration::from_secs(60);
 /// Stream bytes that may wait for stopped readers, for one connection.
@@ -206,6 +212,7 @@ const _: () = {
     assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
     assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
     // A connection is probed several times before it is given up.
+    assert!(UNANSWERED_TIME_MAX.as_millis() * 2 <= UNACKNOWLEDGED_TIME_MAX.as_millis());
     assert!(PROBE_INTERVAL_MAX.as_millis() * 4 < UNANSWERED_TIME_MAX.as_millis());
     // A dial's header fits a message; so does a Hello, with 6 KiB left for a token.
     assert!(TARGET_BYTES_MAX + TRACEPARENT_BYTES_MAX + REALM_BYTES_MAX + 64 < MESSAGE_BYTES_MAX);

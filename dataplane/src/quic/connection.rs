@@ -8,6 +8,7 @@ use quinn_proto::{Connection, ConnectionHandle, Side};
 
 use super::event::ConnId;
 use super::liveness::Liveness;
+use super::proof::Proof;
 use crate::limits;
 
 /// How far a connection is.
@@ -42,6 +43,10 @@ pub(super) struct Conn {
     pub(super) moved_at: Option<Instant>,
     /// How often since the beginning of the present [`limits::MIGRATIONS_WINDOW`], and when that was.
     pub(super) moves: (u32, Instant),
+    /// How often since the peer last acknowledged anything, and its acknowledgements by then.
+    pub(super) moves_unanswered: (u32, u64),
+    /// What may be sent to addresses that it claims.
+    pub(super) proof: Proof,
     /// Streams that the peer may have open at once.
     pub(super) streams_granted: u32,
 }
@@ -56,16 +61,35 @@ impl Conn {
         self.side.is_server() && matches!(self.phase, Phase::Handshaking { .. })
     }
 
-    /// The peer has moved to another address: counts that, and says whether it may. Each move leaves something behind
-    /// in quinn-proto, so a peer that does nothing else would fill the memory.
-    pub(super) fn may_move(&mut self, now: Instant) -> bool {
+    /// The peer has moved to another address: counts that. Each move leaves something behind in quinn-proto until
+    /// something is acknowledged, so a peer that does nothing else would fill the memory.
+    ///
+    /// # Errors
+    /// Why it may not, for the log and the peer.
+    pub(super) fn on_moved(&mut self, now: Instant) -> Result<(), String> {
         self.moved_at = Some(now);
+        let acks = self.inner.stats().frame_rx.acks;
+        let (unanswered, acks_before) = &mut self.moves_unanswered;
+        if *acks_before != acks {
+            (*unanswered, *acks_before) = (0, acks);
+        }
+        *unanswered += 1;
+        if *unanswered > limits::MIGRATIONS_UNANSWERED_MAX {
+            let most = limits::MIGRATIONS_UNANSWERED_MAX;
+            return Err(format!(
+                "it moved to another address more than {most} times and acknowledged nothing"
+            ));
+        }
         let (count, since) = &mut self.moves;
         if now.saturating_duration_since(*since) > limits::MIGRATIONS_WINDOW {
             (*count, *since) = (0, now);
         }
         *count += 1;
-        *count <= limits::MIGRATIONS_MAX
+        if *count > limits::MIGRATIONS_MAX {
+            let (most, seconds) = (limits::MIGRATIONS_MAX, limits::MIGRATIONS_WINDOW.as_secs());
+            return Err(format!("it moved to another address more than {most} times within {seconds} s"));
+        }
+        Ok(())
     }
 
     /// When it must be looked at again.

@@ -35,13 +35,11 @@ impl Quic {
                 self.half_open -= usize::from(conn.is_half_open());
                 conn.phase = Phase::Open;
             }
-            if conn.inner.remote_address() != conn.remote && !conn.may_move(now) {
-                let text = format!(
-                    "it moved to another address more than {} times within {} s",
-                    limits::MIGRATIONS_MAX,
-                    limits::MIGRATIONS_WINDOW.as_secs()
-                );
-                let reason = LostReason::closed_locally(CloseCode::Protocol, &text);
+            conn.proof.on_settled(&conn.inner);
+            if conn.inner.remote_address() != conn.remote
+                && let Err(text) = conn.on_moved(now)
+            {
+                let reason = LostReason::moved_too_often(&text);
                 self.queues.register(conn);
                 return self.end(now, id, CloseCode::Protocol, &text, reason);
             }
@@ -132,8 +130,11 @@ impl Quic {
                     Verdict::Unchanged => {}
                     Verdict::Suspect => self.events.push_back(QuicEvent::Suspect { conn: id }),
                     Verdict::Probe => probe(now, conn),
-                    Verdict::Dead => {
-                        let reason = LostReason::unanswered();
+                    verdict @ (Verdict::Dead | Verdict::Deaf) => {
+                        let reason = match verdict {
+                            Verdict::Deaf => LostReason::unacknowledged(),
+                            _ => LostReason::unanswered(),
+                        };
                         let text = reason.text.clone();
                         self.end(now, id, CloseCode::Unanswered, &text, reason);
                     }

@@ -14,6 +14,7 @@ use super::connection::{Conn, Phase};
 use super::event::ConnId;
 use super::liveness::Liveness;
 use super::lost::LostReason;
+use super::proof::Proof;
 use crate::limits;
 
 /// A datagram that the endpoint sends without a connection: Retry, Version Negotiation, a stateless reset, a refusal.
@@ -47,6 +48,8 @@ pub struct EndpointCounts {
     pub rejected: u64,
     /// Responses of the endpoint queued: Retry, refusal, version negotiation, stateless reset.
     pub responses: u64,
+    /// Packets of connections that were not sent, because their address was not proved.
+    pub withheld: u64,
     /// Responses dropped because [`limits::RESPONSES_MAX`] wait already.
     pub responses_dropped: u64,
 }
@@ -66,6 +69,7 @@ impl Quic {
             let datagram =
                 if stride < data.len() { data.split_to(stride) } else { std::mem::take(&mut data) };
             self.counts.datagrams += 1;
+            let bytes = datagram.len();
             if cid::short_header_owner(&datagram, self.shards).is_some_and(|owner| owner != self.shard) {
                 self.keep_stray(Datagrams { stride: datagram.len(), data: datagram, peer, local_ip, ecn });
                 continue;
@@ -85,6 +89,7 @@ impl Quic {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.table.by_handle(handle) {
                         conn.inner.handle_event(event);
+                        conn.proof.on_datagram(&conn.inner, peer, bytes);
                         if !std::mem::replace(&mut conn.touched, true) {
                             touched.push(conn.id);
                         }
@@ -195,8 +200,10 @@ impl Quic {
         let conn = self.table.insert(Conn {
             id,
             remote: inner.remote_address(),
+            proof: Proof::new(inner.remote_address()),
             moved_at: None,
             moves: (0, now),
+            moves_unanswered: (0, 0),
             side,
             inner,
             phase: Phase::Handshaking { deadline: now + limits::HANDSHAKE_TIME_MAX },

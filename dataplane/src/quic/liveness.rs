@@ -12,6 +12,9 @@
 //! protects a congested network; this deviates from it by a few packets each second, for the few seconds until an
 //! answer or the end.
 //!
+//! A peer that says things and acknowledges nothing is no network's fault: what waits for its acknowledgement stays in
+//! memory, and each probe adds to it. It is given up after [`limits::UNACKNOWLEDGED_TIME_MAX`].
+//!
 //! quinn-proto does not show which packets are in flight. It counts frames, and that is enough: a rise of the
 //! ack-eliciting frames sent is a question, a rise of the frames received an answer from the authentic peer (frames
 //! are counted after decryption). An acknowledgement ends the waiting even when it acknowledges only a part; if the
@@ -37,6 +40,8 @@ pub(super) enum Verdict {
     Probe,
     /// It has not answered for too long.
     Dead,
+    /// It says things, and acknowledges nothing of what it was told.
+    Deaf,
 }
 
 /// What the traffic says of a connection.
@@ -53,6 +58,8 @@ pub(super) struct Traffic {
 pub(super) struct Liveness {
     /// Since when something sent waits and nothing was received.
     waiting_since: Option<Instant>,
+    /// Since when something sent waits for an acknowledgement, whatever else was received.
+    unacknowledged_since: Option<Instant>,
     /// When a question was last sent, or was to be sent.
     asked_at: Option<Instant>,
     /// When anything was last received.
@@ -76,6 +83,7 @@ impl Liveness {
         let mut traffic = Traffic::default();
         if frames_received != self.frames_received {
             let acked = acks_received != self.acks_received;
+            self.unacknowledged_since = self.unacknowledged_since.filter(|_| !acked);
             self.heard_at = Some(now);
             traffic.late = self
                 .waiting_since
@@ -89,6 +97,7 @@ impl Liveness {
         if questions != self.questions {
             self.asked_at = Some(now);
             self.waiting_since = self.waiting_since.or(Some(now));
+            self.unacknowledged_since = self.unacknowledged_since.or(Some(now));
         }
         self.questions = questions;
         self.frames_received = frames_received;
@@ -110,7 +119,8 @@ impl Liveness {
     pub(super) fn deadline(&self, rtt: Duration) -> Option<Instant> {
         let since = self.waiting_since?;
         let after = if self.suspect { dead_after(rtt) } else { suspect_after(rtt) };
-        Some((self.asked_at.unwrap_or(since) + probe_after(rtt)).min(since + after))
+        let deaf = self.unacknowledged_since.unwrap_or(since) + deaf_after(rtt);
+        Some((self.asked_at.unwrap_or(since) + probe_after(rtt)).min(since + after).min(deaf))
     }
 
     /// A time by which every probe of quinn-proto's would be due, and before which its idle timer is not.
@@ -125,6 +135,10 @@ impl Liveness {
         let waited = now.saturating_duration_since(since);
         if waited >= dead_after(rtt) {
             return Verdict::Dead;
+        }
+        let unacknowledged = self.unacknowledged_since.map(|since| now.saturating_duration_since(since));
+        if unacknowledged.is_some_and(|time| time >= deaf_after(rtt)) {
+            return Verdict::Deaf;
         }
         if waited >= suspect_after(rtt) && !self.suspect {
             self.suspect = true;
@@ -161,6 +175,11 @@ pub(super) fn pto(rtt: Duration) -> Duration {
 /// On a path so slow that three probe timeouts take longer, the probes get their time.
 fn dead_after(rtt: Duration) -> Duration {
     limits::UNANSWERED_TIME_MAX.max(suspect_after(rtt))
+}
+
+/// An honest peer that hears nothing of this end has given up long before.
+fn deaf_after(rtt: Duration) -> Duration {
+    limits::UNACKNOWLEDGED_TIME_MAX.max(2 * dead_after(rtt))
 }
 
 /// Frames that the peer must acknowledge: all but ACK, PADDING and CONNECTION_CLOSE (RFC 9002 section 2).
@@ -273,6 +292,23 @@ mod tests {
         // An acknowledgement is the answer.
         liveness.on_traffic(t + 2960 * MS, RTT, &stats(2, 1, 1));
         assert_eq!(liveness.deadline(RTT), None);
+    }
+
+    #[test]
+    fn whoever_speaks_and_acknowledges_nothing_is_given_up() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        let end = t + limits::UNACKNOWLEDGED_TIME_MAX;
+        liveness.on_traffic(t, RTT, &stats(1, 0, 0));
+        for received in 1..30 {
+            let now = t + u32::try_from(received).unwrap() * 500 * MS;
+            assert_ne!(liveness.check(now - MS, RTT), Verdict::Deaf);
+            liveness.on_traffic(now, RTT, &stats(1 + received, received, 0));
+            assert!(liveness.deadline(RTT).unwrap() <= end);
+        }
+        assert_eq!(liveness.check(end, RTT), Verdict::Deaf);
+        // One acknowledgement, and the time begins anew.
+        liveness.on_traffic(end, RTT, &stats(40, 30, 1));
+        assert_eq!(liveness.check(end, RTT), Verdict::Unchanged);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub enum LostKind {
     Reset,
     /// Nothing was received for the idle time.
     Idle,
-    /// What was sent went unanswered for [`crate::limits::UNANSWERED_TIME_MAX`].
+    /// What was sent went unanswered for [`crate::limits::UNANSWERED_TIME_MAX`], or was not acknowledged for
+    /// [`crate::limits::UNACKNOWLEDGED_TIME_MAX`] while other things came.
     Unanswered,
     /// The handshake did not end in time.
     HandshakeTimeout,
@@ -77,6 +78,16 @@ impl LostReason {
     pub(super) fn unanswered() -> Self {
         let seconds = crate::limits::UNANSWERED_TIME_MAX.as_secs();
         Self::new(LostKind::Unanswered, Fault::Network, true, format!("no answer for {seconds} s"))
+    }
+
+    pub(super) fn unacknowledged() -> Self {
+        let seconds = crate::limits::UNACKNOWLEDGED_TIME_MAX.as_secs();
+        let text = format!("the peer speaks and has acknowledged nothing for {seconds} s");
+        Self::new(LostKind::Unanswered, Fault::Peer, true, text)
+    }
+
+    pub(super) fn moved_too_often(text: &str) -> Self {
+        Self::new(LostKind::ClosedLocally(CloseCode::Protocol), Fault::Peer, true, text)
     }
 
     pub(super) fn handshake_timeout() -> Self {

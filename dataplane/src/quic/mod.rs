@@ -39,6 +39,7 @@ mod identity;
 mod keys;
 mod liveness;
 mod lost;
+mod proof;
 mod queues;
 mod streams;
 pub mod tls;

@@ -6,6 +6,7 @@ use adit_io::Transmit;
 
 use super::Quic;
 use super::endpoint::ecn;
+use super::proof::Asking;
 use crate::limits;
 
 impl Quic {
@@ -38,9 +39,20 @@ impl Quic {
                 continue;
             };
             let segments = segments_max(self.gso_segments_max, conn.inner.current_mtu());
-            if let Some(transmit) = conn.inner.poll_transmit(now, segments, &mut buffer) {
+            let asked = conn.proof.asking(&conn.inner);
+            let transmit = match asked {
+                Asking::Useless => None,
+                Asking::Freely | Asking::Watching(_) => conn.inner.poll_transmit(now, segments, &mut buffer),
+            };
+            if let Some(transmit) = transmit {
                 self.queues.trains_of_first += 1;
+                let passes = conn.proof.passes(&conn.inner, asked, &transmit);
                 self.settle(now, id);
+                if !passes {
+                    self.counts.withheld += 1;
+                    buffer.clear();
+                    continue;
+                }
                 return Ok(Transmit {
                     segment_bytes: transmit.segment_size.unwrap_or(transmit.size),
                     buffer,

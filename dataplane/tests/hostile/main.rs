@@ -4,6 +4,7 @@
 mod flood;
 mod frames;
 mod parameters;
+mod paths;
 mod peer;
 mod pki;
 mod rejections;

@@ -105,6 +105,7 @@ pub(crate) enum Frame {
     /// Error code and reason of either kind of CONNECTION_CLOSE.
     Close(u64, String),
     MaxStreams(u64),
+    PathChallenge(u64),
     PathResponse(u64),
     NewConnectionId(Vec<u8>),
     Stream(u64, Vec<u8>),
@@ -148,7 +149,7 @@ pub(crate) fn frames(payload: &[u8]) -> Vec<Frame> {
             }
             0x1a | 0x1b => {
                 let token = u64::from_be_bytes(reader.take(8).try_into().unwrap());
-                out.push(if kind == 0x1b { Frame::PathResponse(token) } else { Frame::Other(kind) });
+                out.push(if kind == 0x1b { Frame::PathResponse(token) } else { Frame::PathChallenge(token) });
                 continue;
             }
             0x1c | 0x1d => {

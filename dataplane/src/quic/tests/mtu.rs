@@ -177,3 +177,26 @@ fn connections_take_turns() {
     world.run_for(30 * SECOND);
     world.assert_nothing_is_left();
 }
+
+/// An address that is not proved gets no probes, and those that are held back must not end the search: a peer that has
+/// proved its new address gets the path's whole MTU again, busy or idle.
+#[test]
+fn a_peer_that_moved_gets_its_mtu_back() {
+    for busy in [true, false] {
+        let mut world = World::pair(1, |config| config.mtu_max_bytes = 8952);
+        let (agent, server) = world.welcomed();
+        world.run_for(10 * SECOND);
+        assert!(mtu(&mut world, SERVER, server) > 8900);
+        let moved = super::world::addr(50);
+        world.nodes[AGENT].addr = moved;
+        let stream = busy.then(|| bulk(&mut world, server, 20_000_000));
+        world.run_until(|world| world.nodes[SERVER].quic.remote(server) == Some(moved), 10 * SECOND);
+        world.run_for(10 * SECOND);
+        assert!(mtu(&mut world, SERVER, server) > 8900, "busy: {busy}, {}", mtu(&mut world, SERVER, server));
+        if let Some(stream) = stream {
+            world.run_until(|world| received(world, agent, stream) == 20_000_000, 60 * SECOND);
+        }
+        assert!(world.quic(SERVER).endpoint_counts().withheld <= 2);
+        world.assert_nothing_is_left();
+    }
+}
