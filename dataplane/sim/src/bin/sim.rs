@@ -156,6 +156,8 @@ fn print_report(report: &Report) {
         println!("  {join:?}");
     }
     println!("  server: {:?}, at the end {:?}", report.peak, report.left);
+    println!("  agents: {:?}, at the end {:?}", report.agent_peak, report.agents_left);
+    println!("  {:?}", report.hostile_server);
     for family in Family::ALL.into_iter().filter(|family| report.tally.count(*family) > 0) {
         println!("  {:>10} {family:?}", report.tally.count(family));
     }

@@ -1,11 +1,14 @@
 //! Stories of peers that are slow or greedy on purpose, beside agents and clients that must not notice.
 
 use super::{MS, Scenario, calm};
-use crate::world::options::{HostileKind, HostilePlan, Options, Restart, TunnelPlan};
+use crate::world::options::{HostileKind, HostilePlan, HostileServerPlan, Options, Restart, TunnelPlan};
 
 /// All of them.
-pub(super) const ALL: [Scenario; 2] =
-    [("slow_handshakes", slow_handshakes), ("million_streams", million_streams)];
+pub(super) const ALL: [Scenario; 3] = [
+    ("slow_handshakes", slow_handshakes),
+    ("million_streams", million_streams),
+    ("hostile_server", hostile_server),
+];
 
 /// Clients that do everything slowly, eighty of each sort on two shards: they hear nothing, let a packet go now and
 /// then (so seldom that the handshake is never over, or just in time), never say Hello, or say it byte by byte, and
@@ -45,6 +48,16 @@ fn million_streams(seed: u64) -> Options {
     options.hostiles = hostiles.collect();
     options.heal_at_ns = 24_000 * MS;
     options.restarts = vec![restart(0, 1_540)];
+    options
+}
+
+/// An agent's first connection leads to a server that opens as many streams to it as it is granted, for nine seconds,
+/// and is not heard of any more then. Its other connection leads to the right server; so do both of another agent.
+fn hostile_server(seed: u64) -> Options {
+    let mut options = honest(seed, 200, 20_000);
+    options.agent_connections = Some(2);
+    options.hostile_server = Some(HostileServerPlan { agent: 1, until_ns: 9_000 * MS });
+    options.heal_at_ns = 30_000 * MS;
     options
 }
 

@@ -35,7 +35,7 @@ pub(crate) use cases::Case;
 use cases::{FRONTEND_ADDRESS, SOCKET_PATH, TARGETS_IP, TARGETS_NAME};
 use control::{Action, Control, Who};
 pub use flood::FloodOutcome;
-pub use hostile::{Ended, HostileOutcome, Visit};
+pub use hostile::{Ended, HostileOutcome, HostileServerOutcome, Visit};
 use node::Node;
 use options::Options;
 use pki::{SERVER_NAME, pki};
@@ -82,6 +82,12 @@ pub struct Report {
     pub peak: Peak,
     /// What each shard of the server held at the end, the agents still being connected.
     pub left: Vec<Holdings>,
+    /// What became of the hostile server, where there was one.
+    pub hostile_server: HostileServerOutcome,
+    /// The most that any agent held at once.
+    pub agent_peak: Peak,
+    /// What each agent held at the end, being connected.
+    pub agents_left: Vec<Holdings>,
     /// What went over the paths under each of their MTUs, the last one last.
     pub paths: Vec<PathSizes>,
     /// The end of the trace, as far as it was kept.
@@ -99,7 +105,7 @@ pub struct Join {
     pub ready_at: Option<SimTime>,
 }
 
-/// The largest figures of any shard of the server, each for itself.
+/// The largest figures of several shards, each for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peak {
     /// Handshakes of others under way.
@@ -201,6 +207,11 @@ impl Slot {
         Self { host, udp, ips: vec![ip], nodes: Vec::new(), starts: 0, reports: Vec::new() }
     }
 
+    /// What each of its shards holds.
+    fn holdings(&self) -> Vec<Holdings> {
+        self.nodes.iter().map(|node| node.shard.holdings()).collect()
+    }
+
     /// Whether it runs and all of it has drained.
     fn is_drained(&self) -> bool {
         self.nodes.iter().all(|node| node.shard.is_drained())
@@ -233,8 +244,12 @@ pub struct World {
     turns: u64,
     /// The most that any of the server's shards has held.
     peak: Peak,
-    /// What each of them holds when everything that lingers has gone and agents are still connected.
+    /// The most that any agent has held.
+    agent_peak: Peak,
+    /// What each shard of the server holds when everything that lingers has gone and agents are still connected.
     left: Vec<Holdings>,
+    /// What each agent holds then.
+    agents_left: Vec<Holdings>,
     /// Wakes of shards by others that had no effect.
     wakes_lost: Arc<AtomicU64>,
 }
@@ -264,7 +279,7 @@ impl World {
             host: net.borrow_mut().add_host(&[flood::FLOOD_IP], None),
             sent: Vec::new(),
         });
-        let hostiles = hostile::Hostiles::new(&mut net.borrow_mut(), options.seed, &options.hostiles);
+        let hostiles = hostile::Hostiles::new(&mut net.borrow_mut(), &options);
         let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
         let mut world = Self {
             rng: Prng::new(options.seed, "world"),
@@ -282,7 +297,9 @@ impl World {
             draining: None,
             turns: 0,
             peak: Peak::default(),
+            agent_peak: Peak::default(),
             left: Vec::new(),
+            agents_left: Vec::new(),
             wakes_lost: Arc::default(),
             options,
         };
@@ -371,8 +388,10 @@ impl World {
             }
             Who::Agent(index) => {
                 let node = Node::agent(&self.net, host, udp, &self.options, index, starts);
+                let misled = self.options.hostile_server.filter(|plan| plan.agent == index);
+                let hostile = misled.map(|_| hostile::HOSTILE_SERVER);
                 let target = ServerTarget {
-                    addresses: vec![SocketAddr::new(SERVER_IP, SERVER_PORT)],
+                    addresses: hostile.into_iter().chain([SocketAddr::new(SERVER_IP, SERVER_PORT)]).collect(),
                     server_name: SERVER_NAME.to_owned(),
                 };
                 (vec![node], Command::Server(target))

@@ -60,7 +60,7 @@ impl Wake for Unreliable {
 
 /// Retry tokens carry the wall time; here it stands still.
 #[derive(Debug)]
-struct StoppedWallClock;
+pub(super) struct StoppedWallClock;
 
 impl TimeSource for StoppedWallClock {
     fn now(&self) -> SystemTime {

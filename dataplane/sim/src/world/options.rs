@@ -164,6 +164,15 @@ pub struct HostilePlan {
     pub until_ns: u64,
 }
 
+/// A hostile server that one agent tries before the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostileServerPlan {
+    /// Which agent.
+    pub agent: usize,
+    /// From when on it says nothing any more, in nanoseconds of virtual time.
+    pub until_ns: u64,
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -207,6 +216,8 @@ pub struct Options {
     pub initials: u64,
     /// Peers that are slow or greedy on purpose.
     pub hostiles: Vec<HostilePlan>,
+    /// A server that opens streams to an agent for as long as it is granted any.
+    pub hostile_server: Option<HostileServerPlan>,
     /// When control floods the server's mailbox.
     pub flood_at_ns: Option<u64>,
     /// When the faults end, at the latest.
@@ -245,6 +256,7 @@ impl Options {
             every_dial_succeeds: false,
             initials: 0,
             hostiles: Vec::new(),
+            hostile_server: None,
             flood_at_ns: None,
             heal_at_ns: 5_000_000_000,
             proof_bytes: 0,

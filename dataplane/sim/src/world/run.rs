@@ -143,9 +143,10 @@ impl World {
         if let Err(error) = node.shard.turn() {
             return Err(self.fail(format!("{who:?}: the driver broke: {error}")));
         }
-        if who == Who::Server {
-            let held = node.shard.holdings();
-            self.peak.rise(&held);
+        let held = node.shard.holdings();
+        match who {
+            Who::Server => self.peak.rise(&held),
+            Who::Agent(_) => self.agent_peak.rise(&held),
         }
         let lost = self.wakes_lost.swap(0, Ordering::Relaxed);
         (0..lost).for_each(|_| self.net.borrow_mut().tally.hit(Family::WakeLost));
@@ -296,7 +297,8 @@ impl World {
     fn settle(&mut self) -> Result<(), Box<Failure>> {
         let until = self.clock.time().plus_ns(SETTLE_NS);
         self.run_until(until, |_| false)?;
-        self.left = self.server.nodes.iter().map(|node| node.shard.holdings()).collect();
+        self.left = self.server.holdings();
+        self.agents_left = self.agents.iter().flat_map(super::Slot::holdings).collect();
         for who in self.everybody() {
             self.slot(who).reports.fill_with(|| None);
             self.tell_all(who, || Command::Stats);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use adit_dataplane::limits::ANSWER_BYTES_MAX;
+use adit_dataplane::shard::Holdings;
 
 use super::control::Who;
 use super::{Case, Failure, PathSizes, Report, Slot, World};
@@ -68,6 +69,9 @@ impl World {
             joins: self.control.joins.clone(),
             peak: self.peak,
             left: self.left.clone(),
+            hostile_server: self.hostiles.server_outcome(),
+            agent_peak: self.agent_peak,
+            agents_left: self.agents_left.clone(),
             paths: self.path_sizes(&net),
             tail: net.trace.tail().map(str::to_owned).collect(),
         })
@@ -104,6 +108,15 @@ impl World {
         let mut wrong = Vec::new();
         let slots = std::iter::once((Who::Server, &self.server))
             .chain(self.agents.iter().enumerate().map(|(index, slot)| (Who::Agent(index), slot)));
+        for (who, slot) in slots.clone() {
+            for (shard, held) in slot.holdings().into_iter().enumerate() {
+                // What it has said of its connections' ends may still be on its way.
+                let left = Holdings { trains: 0, ..held };
+                if left != Holdings::default() {
+                    wrong.push(format!("{who:?} {shard}: holds {left:?} when it has drained"));
+                }
+            }
+        }
         let shards = slots.flat_map(|(who, slot)| {
             slot.reports.iter().enumerate().map(move |(shard, report)| (who, shard, report))
         });

@@ -12,6 +12,7 @@ mod drain_while_dials_are_handed_over;
 mod frontends_over_tls;
 mod half_close_each_way;
 mod handshake_flood;
+mod hostile_server;
 mod inbox_full;
 mod long_outage;
 mod million_streams;
