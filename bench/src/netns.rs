@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -127,6 +128,16 @@ impl Drop for Netns {
 #[must_use]
 pub fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Where a program is: itself where it is a path, otherwise on [`search_path`].
+#[must_use]
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    let path = search_path();
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
 }
 
 /// Runs a program to its end and returns what it wrote.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use adit_bench::cli::baseline::Baseline;
 use adit_bench::cli::compare::Compare;
 use adit_bench::cli::forwarder::Forwarder;
+use adit_bench::cli::suite::SuiteArguments;
 use adit_bench::target::Target;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,7 @@ enum Verb {
     Baseline(Baseline),
     Forwarder(Forwarder),
     Compare(Compare),
+    Suite(SuiteArguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Baseline(baseline) => baseline.run().map(|()| ExitCode::SUCCESS),
         Verb::Forwarder(forwarder) => forwarder.run().map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Verb::Compare(compare) => compare.run().map_err(Into::into),
+        Verb::Suite(suite) => suite.run().map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

@@ -9,6 +9,7 @@ use crate::record::{Sample, read_lines};
 pub mod baseline;
 pub mod compare;
 pub mod forwarder;
+pub mod suite;
 
 /// Reads a file of samples; `-` is standard input.
 ///
