@@ -32,6 +32,11 @@ const TABLE: &[(&[&str], &str)] = &[
         "no TLS version and suite in common: check --tls-min-version and --cipher-suites, or upgrade the client",
     ),
     (
+        &["peer misbehaved", "without payload"],
+        "kube-apiserver does nothing of the kind: find out what else connects from this address, and whether it should \
+         have a certificate for it",
+    ),
+    (
         &["corrupt message"],
         "whoever connected does not speak TLS: write https:// in the client's configuration",
     ),
@@ -61,6 +66,8 @@ mod tests {
             ("invalid peer certificate: UnknownIssuer", "--server-ca-cert"),
             ("received fatal alert: UnknownCA", "caBundle"),
             ("invalid peer certificate: certificate expired: verification time 5", "renew"),
+            ("peer misbehaved: TooManyRenegotiationRequests", "certificate"),
+            ("more than 64 records without payload (empty, renewals of keys, warnings)", "certificate"),
             ("received corrupt message of type InvalidContentType", "https://"),
             ("peer is incompatible: Tls12NotOfferedOrEnabled", "--tls-min-version"),
             ("the handshake did not end within 10 s", "caBundle"),

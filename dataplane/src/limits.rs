@@ -18,6 +18,9 @@ pub const FRONTEND_HANDSHAKES_MAX: usize = 1024;
 /// Bytes of one TLS frontend's handshake, records and all: long chains of large certificates fit. Also what may wait
 /// for the rest of one message after it.
 pub const FRONTEND_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Records of an established TLS frontend that carry no payload (empty ones, renewals of keys, warnings), beyond as
+/// many as carry some. OpenSSL, BoringSSL and rustls allow 32 of one kind in a row.
+pub const FRONTEND_EMPTY_RECORDS_MAX: usize = 64;
 /// Longest reason phrase in an answer.
 pub const REASON_PHRASE_BYTES_MAX: usize = 256;
 /// Connections whose QUIC handshake is under way; beyond it a client must prove its address (Retry, RFC 9000

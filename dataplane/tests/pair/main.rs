@@ -7,6 +7,7 @@ mod stand;
 mod stopped;
 mod streams;
 mod tls;
+mod tls_abuse;
 
 use adit_io::DriverConfig;
 use adit_io::epoll::EpollDriver;
@@ -50,4 +51,6 @@ on_each_driver![
     tls::stopped_readers_over_tls_cost_only_themselves,
     tls::whoever_is_not_believed_is_told_and_gone,
     tls::handshakes_are_bounded_in_number_and_time,
+    tls_abuse::strangers_and_floods_disturb_nobody_else,
+    tls_abuse::a_trickled_client_hello_ends_in_time,
 ];

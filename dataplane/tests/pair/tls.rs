@@ -20,23 +20,23 @@ use crate::stand::{DEADLINE, MakeDriver, Reports, Stand};
 use crate::stopped::ALONE;
 use crate::streams::{MIB, pattern, target};
 
-const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;
-const TLS13: &SupportedProtocolVersion = &rustls::version::TLS13;
+pub(crate) const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;
+pub(crate) const TLS13: &SupportedProtocolVersion = &rustls::version::TLS13;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-type Client = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
 
 /// A stand whose server also listens on TCP, and whom it believes.
-struct Secure {
-    stand: Stand,
+pub(crate) struct Secure {
+    pub(crate) stand: Stand,
     address: SocketAddr,
     roots: RootCertStore,
-    identity: Identity,
+    pub(crate) identity: Identity,
 }
 
 impl Secure {
-    fn start<D>(make: MakeDriver<D>) -> Self
+    pub(crate) fn start<D>(make: MakeDriver<D>) -> Self
     where
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
@@ -57,7 +57,7 @@ impl Secure {
     }
 
     /// A TCP connection, nothing said.
-    fn tcp(&self) -> TcpStream {
+    pub(crate) fn tcp(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -66,7 +66,11 @@ impl Secure {
     }
 
     /// A client that has said nothing, with a certificate or without.
-    fn client(&self, version: &'static SupportedProtocolVersion, identity: Option<&Identity>) -> Client {
+    pub(crate) fn client(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        identity: Option<&Identity>,
+    ) -> Client {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[version])
             .unwrap()
@@ -80,7 +84,7 @@ impl Secure {
     }
 
     /// A connection through the tunnel.
-    fn connect(&self, version: &'static SupportedProtocolVersion, target: SocketAddr) -> Client {
+    pub(crate) fn connect(&self, version: &'static SupportedProtocolVersion, target: SocketAddr) -> Client {
         let mut client = self.client(version, Some(&self.identity));
         client.write_all(head(target).as_bytes()).unwrap();
         let mut answer = vec![0; ESTABLISHED.len()];
@@ -90,7 +94,7 @@ impl Secure {
     }
 
     /// Waits until the shards say so.
-    fn until(&self, what: &str, is_so: impl Fn(&Reports) -> bool) {
+    pub(crate) fn until(&self, what: &str, is_so: impl Fn(&Reports) -> bool) {
         let began = Instant::now();
         while !is_so(&self.stand.report()) {
             assert!(began.elapsed() < DEADLINE, "{what}");
@@ -108,7 +112,7 @@ fn sign(issuer: &Issuer<'_, KeyPair>, usage: ExtendedKeyUsagePurpose) -> Identit
     (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
 }
 
-fn head(target: SocketAddr) -> String {
+pub(crate) fn head(target: SocketAddr) -> String {
     format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 }
 

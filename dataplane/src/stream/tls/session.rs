@@ -15,7 +15,7 @@ use rustls::unbuffered::{
 };
 
 use super::name::ClientName;
-use crate::limits::FRONTEND_HANDSHAKE_BYTES_MAX;
+use crate::limits::{FRONTEND_EMPTY_RECORDS_MAX, FRONTEND_HANDSHAKE_BYTES_MAX};
 
 /// Bytes of a record's header (RFC 8446 section 5.1): type, version, length.
 const RECORD_HEADER_BYTES: usize = 5;
@@ -68,6 +68,8 @@ pub struct TlsSession {
     partial: BytesMut,
     /// Bytes received before the handshake was complete.
     handshake_bytes: usize,
+    /// Records since the handshake that carried no payload, less those that carried some.
+    empty_records: usize,
     client: Option<Arc<ClientName>>,
     peer_ended: bool,
     /// Whether `close_notify` was queued.
@@ -101,6 +103,7 @@ impl TlsSession {
             state: State::Handshaking,
             partial: BytesMut::new(),
             handshake_bytes: 0,
+            empty_records: 0,
             client: None,
             peer_ended: false,
             closing: false,
@@ -203,7 +206,25 @@ impl TlsSession {
     }
 
     /// Gives `bytes` to rustls until it wants more, and takes off their front what it is done with.
+    ///
+    /// What costs work and carries nothing is counted: rustls counts empty records and renewals of keys, but each kind
+    /// starts the other's count anew. A record whose message goes on in the next is counted with that once more.
     fn process(&mut self, bytes: &mut BytesMut, received: &mut Received) -> Result<(), TlsFailure> {
+        let records = if self.state == State::Established { whole_records(bytes) } else { 0 };
+        let full = self.drive(bytes, received)?;
+        let empty = records.saturating_sub(full);
+        self.empty_records = self.empty_records.saturating_add(empty).saturating_sub(full);
+        if self.empty_records > FRONTEND_EMPTY_RECORDS_MAX {
+            return Err(self.fail(&format!(
+                "more than {FRONTEND_EMPTY_RECORDS_MAX} records without payload (empty, renewals of keys, warnings)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::process`], without judgement; how many records with payload there were.
+    fn drive(&mut self, bytes: &mut BytesMut, received: &mut Received) -> Result<usize, TlsFailure> {
+        let mut full = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(bytes);
             let mut more = true;
@@ -212,6 +233,7 @@ impl TlsSession {
                     while let Some(record) = traffic.next_record() {
                         let Ok(record) = record else { break };
                         discard += record.discard;
+                        full += 1;
                         received.payload.extend_from_slice(record.payload);
                     }
                 }
@@ -232,7 +254,7 @@ impl TlsSession {
             }
             bytes.advance(discard);
             if !more {
-                return Ok(());
+                return Ok(full);
             }
         }
     }
@@ -340,6 +362,17 @@ impl TlsSession {
     pub(super) fn held_bytes(&self) -> usize {
         self.partial.capacity() + self.wire.iter().map(Bytes::len).sum::<usize>()
     }
+}
+
+/// How many records lie whole at the front of `bytes`.
+fn whole_records(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(&[_, _, _, high, low]) = bytes.first_chunk::<RECORD_HEADER_BYTES>() {
+        let record = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+        let Some(rest) = bytes.get(record..) else { break };
+        (bytes, count) = (rest, count + 1);
+    }
+    count
 }
 
 /// Moves from `bytes` what the first record in `partial` lacks. A record that lacks nothing is part of a message over
