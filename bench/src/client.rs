@@ -126,6 +126,20 @@ where
     tokio::try_join!(sending, receiving).map(|((), ())| ())
 }
 
+/// `echo` without FINs: sends payload while it receives it back, and returns when all of it came. For ways that do not
+/// carry half-closed connections.
+///
+/// # Errors
+/// [`Error::Wrong`], [`Error::Short`], [`Error::Io`].
+pub async fn echo_all<S>(stream: &mut S, seed: u64, bytes: u64) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    request(stream, Request::Echo).await?;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    tokio::try_join!(send(&mut writer, seed, bytes), receive(&mut reader, seed, bytes)).map(|((), ())| ())
+}
+
 /// `half-close`: sends its FIN first, then receives payload and the target's FIN.
 ///
 /// # Errors

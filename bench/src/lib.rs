@@ -9,6 +9,9 @@
 //! * [`report`]: what a run shows while it lasts: progress in the terminal, metrics for Prometheus.
 //! * [`suite`]: systems under test as files, networks as namespaces, and who is measured when.
 //! * [`baseline`], [`forwarder`]: what stands beside adit in a comparison, and a wire with a delay.
+//! * [`proxy`]: how a connection to the target is made through the system under test.
+//! * [`load`]: many such connections at a time, by the clock; [`record`]: what they found, as a line of JSON.
+//! * [`cli`]: the program.
 //!
 //! Deliberately absent: the system under test. Nothing here links adit's data plane or control plane, so the same
 //! programs stand around any other tunnel as well, and a mistake in adit cannot hide itself in its own judge.
@@ -20,6 +23,7 @@ pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod forwarder;
+pub mod load;
 pub mod netns;
 pub mod payload;
 pub mod proxy;

@@ -54,3 +54,11 @@ pub fn congestion_control(socket: &impl std::os::fd::AsFd) -> io::Result<String>
     let name = SockRef::from(socket).tcp_congestion()?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
+
+/// Raises the limit of open files (RLIMIT_NOFILE of getrlimit(2)) to what this process may have: a connection is a
+/// descriptor. Where that is refused, dials will say so.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

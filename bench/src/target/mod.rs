@@ -11,6 +11,8 @@
 //! | `echo` | returns every byte; after the client's FIN and the last byte, sends its own |
 //! | `sink SEED BYTES` | checks payload by position. After `BYTES` right ones answers `ok BYTES`; at the first wrong one, or one too many, `bad at N`; at an early end `short at N`. Then reads on to the end and closes |
 //! | `source SEED BYTES` | sends `BYTES` of payload and its FIN, then reads and discards to the client's |
+//! | `meter SEED` | checks payload by position and says `at N` once `N` bytes were right: while more comes every [`METER_INTERVAL`], and when nothing more came for as long; at a wrong byte says `bad at N` and reads on to the end. Whoever sends can end at any position and knows what has arrived, without a FIN |
+//! | `pull SEED BLOCK` | for each byte it receives sends the next `BLOCK` bytes of payload; ends at the client's FIN |
 //! | `greet` | says [`GREETING`], then takes the next request |
 //! | `stall` | reads nothing more, sends nothing, until the client resets |
 //! | `trickle BYTES_PER_SECOND` | reads and discards at that rate, until the end |
@@ -34,8 +36,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
+mod meter;
 mod request;
 mod serve;
+
+use crate::sockets;
 
 pub use request::{Request, RequestError};
 
@@ -43,6 +48,8 @@ pub use request::{Request, RequestError};
 pub const REQUEST_BYTES_MAX: usize = 128;
 /// From accept to the end of the request line.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often a metering target says how far it got.
+pub const METER_INTERVAL: Duration = Duration::from_millis(5);
 /// What a target says of itself when it speaks first.
 pub const GREETING: &[u8] = b"220 adit-bench target\n";
 /// How long accepting pauses after an error such as EMFILE, which only other connections' ends can mend.
@@ -52,6 +59,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Target {
     local_addr: SocketAddr,
+    listener: Arc<TcpListener>,
     counts: Arc<Counts>,
     accepting: AbortHandle,
 }
@@ -117,6 +125,14 @@ impl Target {
         Self::serve_with(TcpListener::from_std(listener)?, false)
     }
 
+    /// Sets the congestion control (TCP_CONGESTION of tcp(7)) of connections that are accepted from now on.
+    ///
+    /// # Errors
+    /// The kernel's refusal, with the name and the remedy.
+    pub fn set_congestion_control(&self, name: &str) -> io::Result<()> {
+        sockets::set_congestion_control(&*self.listener, name)
+    }
+
     async fn start_with(addr: SocketAddr, greets: bool) -> io::Result<Self> {
         Self::serve_with(TcpListener::bind(addr).await?, greets)
     }
@@ -124,8 +140,10 @@ impl Target {
     fn serve_with(listener: TcpListener, greets: bool) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         let counts = Arc::<Counts>::default();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&counts), greets)).abort_handle();
-        Ok(Self { local_addr, counts, accepting })
+        let listener = Arc::new(listener);
+        let accepting =
+            tokio::spawn(accept(Arc::clone(&listener), Arc::clone(&counts), greets)).abort_handle();
+        Ok(Self { local_addr, listener, counts, accepting })
     }
 
     /// Where it listens.
@@ -167,7 +185,7 @@ impl Drop for Open {
 }
 
 /// Accepts until aborted; the set's end aborts the connections with it.
-async fn accept(listener: TcpListener, counts: Arc<Counts>, greets: bool) {
+async fn accept(listener: Arc<TcpListener>, counts: Arc<Counts>, greets: bool) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {

@@ -22,6 +22,18 @@ pub enum Request {
         /// How many.
         bytes: u64,
     },
+    /// Check payload and say how far it got.
+    Meter {
+        /// Of the payload.
+        seed: u64,
+    },
+    /// Send a block of payload for each byte received.
+    Pull {
+        /// Of the payload.
+        seed: u64,
+        /// Bytes of a block, at least 1.
+        block_bytes: u64,
+    },
     /// Speak, then take the next request.
     Greet,
     /// Read nothing.
@@ -78,6 +90,8 @@ impl fmt::Display for Request {
             Self::Echo => f.write_str("echo"),
             Self::Sink { seed, bytes } => write!(f, "sink {seed} {bytes}"),
             Self::Source { seed, bytes } => write!(f, "source {seed} {bytes}"),
+            Self::Meter { seed } => write!(f, "meter {seed}"),
+            Self::Pull { seed, block_bytes } => write!(f, "pull {seed} {block_bytes}"),
             Self::Greet => f.write_str("greet"),
             Self::Stall => f.write_str("stall"),
             Self::Trickle { bytes_per_second } => write!(f, "trickle {bytes_per_second}"),
@@ -102,6 +116,11 @@ impl FromStr for Request {
             "echo" => Self::Echo,
             "sink" => Self::Sink { seed: number()?, bytes: number()? },
             "source" => Self::Source { seed: number()?, bytes: number()? },
+            "meter" => Self::Meter { seed: number()? },
+            "pull" => match (number()?, number()?) {
+                (_, 0) => return Err(RequestError::Arguments),
+                (seed, block_bytes) => Self::Pull { seed, block_bytes },
+            },
             "greet" => Self::Greet,
             "stall" => Self::Stall,
             "trickle" => match number()? {
@@ -136,6 +155,8 @@ mod tests {
             pair.prop_map(|(seed, bytes)| Request::Source { seed, bytes }),
             pair.prop_map(|(seed, bytes)| Request::HalfClose { seed, bytes }),
             pair.prop_map(|(seed, bytes)| Request::FinishFirst { seed, bytes }),
+            any::<u64>().prop_map(|seed| Request::Meter { seed }),
+            (any::<u64>(), 1..=u64::MAX).prop_map(|(seed, block_bytes)| Request::Pull { seed, block_bytes }),
             (1..=u64::MAX).prop_map(|bytes_per_second| Request::Trickle { bytes_per_second }),
             any::<u64>().prop_map(|bytes| Request::Reset { bytes }),
         ]
@@ -162,9 +183,17 @@ mod tests {
         for line in ["", "Echo", "echo\r", " echo", "download 1 2"] {
             assert_eq!(line.parse::<Request>(), Err(RequestError::Unknown), "{line:?}");
         }
-        for line in
-            ["echo 1", "sink", "sink 1", "sink 1 2 3", "sink -1 2", "sink 1  2", "trickle 0", "reset x"]
-        {
+        for line in [
+            "echo 1",
+            "sink",
+            "sink 1",
+            "sink 1 2 3",
+            "sink -1 2",
+            "sink 1  2",
+            "trickle 0",
+            "pull 1 0",
+            "reset x",
+        ] {
             assert_eq!(line.parse::<Request>(), Err(RequestError::Arguments), "{line:?}");
         }
     }

@@ -12,13 +12,13 @@ use super::{Counts, GREETING, REQUEST_BYTES_MAX, REQUEST_TIME_MAX, Request};
 use crate::payload;
 
 /// Bytes moved at a time. A connection that moves none holds no buffer of this size.
-const BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a trickling reader rests between two reads.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A connection and what was read of it beyond the request line.
-struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
     ahead: Vec<u8>,
 }
 
@@ -86,6 +86,8 @@ impl Connection {
                 self.stream.shutdown().await?;
                 self.discard().await
             }
+            Request::Meter { seed } => self.meter(seed, counts).await,
+            Request::Pull { seed, block_bytes } => self.pull(seed, block_bytes).await,
             Request::Greet => Ok(()),
             Request::Stall => self.stall().await,
             Request::Trickle { bytes_per_second } => self.trickle(bytes_per_second).await,
@@ -165,10 +167,20 @@ impl Connection {
     }
 
     async fn send(&mut self, seed: u64, bytes: u64) -> io::Result<()> {
-        let mut buf = vec![0; BUFFER_BYTES];
-        let mut position = 0;
-        while position < bytes {
-            let next = usize::try_from(bytes - position).unwrap_or(buf.len()).min(buf.len());
+        self.send_from(seed, 0, bytes, &mut vec![0; BUFFER_BYTES]).await
+    }
+
+    /// Sends `bytes` bytes of payload from `position` on.
+    pub(super) async fn send_from(
+        &mut self,
+        seed: u64,
+        mut position: u64,
+        bytes: u64,
+        buf: &mut [u8],
+    ) -> io::Result<()> {
+        let end = position.saturating_add(bytes);
+        while position < end {
+            let next = usize::try_from(end - position).unwrap_or(buf.len()).min(buf.len());
             payload::fill(seed, position, &mut buf[..next]);
             self.stream.write_all(&buf[..next]).await?;
             position += next as u64;
@@ -203,7 +215,7 @@ impl Connection {
         }
     }
 
-    async fn discard(&mut self) -> io::Result<()> {
+    pub(super) async fn discard(&mut self) -> io::Result<()> {
         let mut buf = vec![0; BUFFER_BYTES];
         while self.read(&mut buf).await? > 0 {}
         Ok(())
@@ -217,7 +229,7 @@ impl Connection {
     }
 
     /// Reads what came behind the request line first, then from the socket.
-    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.ahead.is_empty() {
             return self.stream.read(buf).await;
         }
