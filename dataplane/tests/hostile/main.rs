@@ -8,6 +8,7 @@ mod paths;
 mod peer;
 mod pki;
 mod rejections;
+mod shard;
 mod streams;
 mod victim;
 mod wire;
