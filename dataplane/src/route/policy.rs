@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use super::beginning;
 use super::special::SpecialAddress;
 
 /// What an agent may dial.
@@ -115,7 +116,7 @@ impl FromStr for AllowRule {
     type Err = AllowRuleError;
 
     fn from_str(text: &str) -> Result<Self, AllowRuleError> {
-        let bad_network = || AllowRuleError::Network(text.to_owned());
+        let bad_network = || AllowRuleError::Network(beginning(text));
         let (network, ports) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (network, after) = rest.split_once(']').ok_or_else(bad_network)?;
@@ -144,7 +145,7 @@ impl FromStr for AllowRule {
             Some(_) => return Err(bad_network()),
         };
         if as_bits(address) != prefix_of(address, prefix_bits) {
-            return Err(AllowRuleError::HostBits(text.to_owned()));
+            return Err(AllowRuleError::HostBits(beginning(text)));
         }
         Ok(Self { network: address, prefix_bits, ports: parse_ports(ports)? })
     }
@@ -152,7 +153,7 @@ impl FromStr for AllowRule {
 
 fn parse_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, AllowRuleError> {
     let Some(text) = text else { return Ok(1..=u16::MAX) };
-    let bad_ports = || AllowRuleError::Ports(text.to_owned());
+    let bad_ports = || AllowRuleError::Ports(beginning(text));
     let port = |text: &str| -> Option<u16> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| text.parse().ok()).flatten().filter(|port| *port != 0)

@@ -2,6 +2,7 @@
 //! mutations are run, is told in `adit-fuzz`.
 
 mod targets;
+mod tls;
 
 use adit_fuzz::Suite;
 

@@ -4,13 +4,19 @@
 use adit_dataplane::frontend::{HeadReader, HeadState};
 use adit_dataplane::limits;
 use adit_dataplane::quic::{CONNECTION_ID_BYTES, short_header_owner};
-use adit_dataplane::route::{Identifiers, Target};
+use adit_dataplane::route::{AllowRule, Identifiers, Target};
+use adit_dataplane::stream::tls::ClientName;
 use adit_dataplane::wire::{ControlMessage, DialResponse, ErrorClass, FrameReader, Kind, StreamHeader};
 use adit_fuzz::{Fate, Target as Fuzzed};
 use bytes::Bytes;
 
+use crate::tls;
+
 /// Every parser, by the name of its corpus.
-pub(crate) const ALL: [Fuzzed; 8] = [
+pub(crate) const ALL: [Fuzzed; 11] = [
+    Fuzzed { name: "allow_rule", run: allow_rule, tokens: TARGETS },
+    Fuzzed { name: "client_certificate", run: client_certificate, tokens: DER },
+    Fuzzed { name: "client_hello", run: tls::client_hello, tokens: tls::RECORDS },
     Fuzzed { name: "connect_head", run: connect_head, tokens: HTTP },
     Fuzzed { name: "connection_id", run: connection_id, tokens: &[] },
     Fuzzed { name: "control", run: control, tokens: PROTOBUF },
@@ -38,10 +44,46 @@ const PROTOBUF: &[&str] = &[
     "\x08", "\x0a", "\x0b", "\x0c", "\x0d", "\x10", "\x12", "\x18", "\x1a", "\x20", "\x22", "\x7f", "\x0a\0",
     "\0\0\0\0",
 ];
+/// Tags and lengths of DER, and the object identifiers of a common name and of alternative names.
+const DER: &[&str] = &[
+    "\x30\x03",
+    "\x31\x0b",
+    "\x06\x03\x55\x04\x03",
+    "\x06\x03\x55\x1d\x11",
+    "\x0c\x01a",
+    "\x13",
+    "\x16",
+    "\u{82}",
+    "\0",
+];
 const IDENTIFIERS: &[&str] =
     &["ipv4=", "ipv6=", "host=", "cidr=", "default-route=", "true", "&", "&&", ";", "%26", "%", "+"];
 const TARGETS: &[&str] =
     &["[", "]", "]:", "::", "::ffff:", "%25eth0", "0x7f", "127.0.0.1", ":443", ".", "@", "xn--"];
+
+fn allow_rule(input: &[u8]) -> Fate {
+    let Ok(text) = std::str::from_utf8(input) else { return Fate::Refused };
+    match text.parse::<AllowRule>() {
+        Ok(_) => Fate::Taken,
+        Err(error) => refused(&error.to_string()),
+    }
+}
+
+/// Whether a certificate names somebody. What it says is cleaned and bounded, for it ends up in the log.
+fn client_certificate(input: &[u8]) -> Fate {
+    let name = ClientName::of(&input.into());
+    let all: Vec<_> = name.alternative_names.iter().chain([&name.common_name]).collect();
+    assert!(all.len() <= 1 + limits::FRONTEND_NAMES_MAX);
+    assert!(all.iter().all(|name| name.len() <= limits::FRONTEND_NAME_BYTES_MAX));
+    assert!(!name.to_string().chars().any(char::is_control));
+    if name == ClientName::default() { Fate::Refused } else { Fate::Taken }
+}
+
+/// An error's text is one line, and not long.
+fn refused(text: &str) -> Fate {
+    assert!((1..=1000).contains(&text.len()) && !text.chars().any(char::is_control), "{text:?}");
+    Fate::Refused
+}
 
 fn connect_head(input: &[u8]) -> Fate {
     let whole = connect_pieces([input]);
@@ -172,9 +214,9 @@ fn identifiers(input: &[u8]) -> Fate {
             }
             Fate::Taken
         }
-        Err(_) => {
+        Err(error) => {
             assert!(Identifiers::parse_strict(text).is_err());
-            Fate::Refused
+            refused(&error.to_string())
         }
     }
 }
