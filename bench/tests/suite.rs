@@ -145,11 +145,9 @@ fn what_cannot_be_measured_is_written_down_and_the_rest_goes_on() {
 #[test]
 fn a_system_whose_process_ends_under_load_has_an_error_beside_its_figures() {
     let dir = tempfile::tempdir().unwrap();
-    let wait = "while [ -e $(dirname \"$found\")/alive ]; do :; done";
-    let bench = with_load(
-        &dir,
-        &format!("rm $(dirname \"$found\")/alive; echo '{}' > \"$found\"; {wait}; sleep 1", good()),
-    );
+    let hop = "hop=$(echo \"$all\" | sed 's/.*--watch-pid \\([0-9]*\\).*/\\1/')";
+    let end = "rm $(dirname \"$found\")/alive; until grep -q ') Z ' /proc/$hop/stat; do :; done";
+    let bench = with_load(&dir, &format!("{hop}\n{end}\necho '{}' > \"$found\"", good()));
     let dies = "name = \"dies\"\nabout = \"ends\"\n[[processes]]\nname = \"hop\"\nside = \"near\"\n\
                 command = [\"sh\", \"-c\", \"touch {dir}/alive; echo up; \
                 while [ -e {dir}/alive ]; do :; done; exit 4\"]\n\

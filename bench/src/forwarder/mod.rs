@@ -3,7 +3,7 @@
 //!
 //! It delays packets, not streams, so that UDP and TCP meet the same road, acknowledgements included. It costs a read
 //! and a write for each packet of at most the device's MTU, on the same cores as everything else: bulk through it is
-//! capped by that. What stands in `docs/BENCHMARKS.md` says how far.
+//! capped by that; `docs/SUITE.md` says how far.
 //!
 //! Deliberately absent: loss (nftables does that), rates and jitter.
 

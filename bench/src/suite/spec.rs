@@ -1,5 +1,5 @@
 //! A system under test as a file: what to prepare, what to start on which side, when it is ready, and how the load
-//! gets through it. `docs/BENCHMARKS.md` explains it with an example.
+//! gets through it. `docs/SUITE.md` explains it with an example.
 //!
 //! Deliberately absent: starting anything. A [`System`] is checked when it is read, so that a mistake is said with its
 //! file and field before the first sample, not after ten minutes.
@@ -250,6 +250,14 @@ impl System {
         }
         for step in &self.prepare {
             check_command("prepare.command", &step.command)?;
+            // The target's port is as new for each sample as the others.
+            let early = |word: &String| places::ports(word).next().is_some() || word.contains("{target}");
+            if let Some(word) = step.command.iter().find(|word| early(word)) {
+                return Err((
+                    "prepare.command".to_owned(),
+                    format!("{word} is not known yet: it is new for each sample"),
+                ));
+            }
         }
         for file in &self.files {
             let path = Path::new(&file.path);
@@ -361,6 +369,22 @@ log = { process = "hop", after = "driver=" }
             let error = System::parse("hop.toml", &GOOD.replacen(good, bad, 1)).unwrap_err().to_string();
             assert!(error.starts_with("hop.toml: ") && error.contains(said), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_sound() {
+        let text = include_str!("../../../docs/SUITE.md");
+        let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let system = System::parse("SUITE.md", example).unwrap();
+        assert_eq!((system.name.as_str(), system.processes.len()), ("konnectivity", 2));
+    }
+
+    #[test]
+    fn a_port_is_not_known_when_a_system_is_prepared() {
+        let step = "[[prepare]]\ncommand = [\"make-key\", \"{port:front}\"]\n[[processes]]";
+        let error =
+            System::parse("hop.toml", &GOOD.replacen("[[processes]]", step, 1)).unwrap_err().to_string();
+        assert!(error.contains("prepare.command: {port:front} is not known yet"), "{error}");
     }
 
     #[test]
