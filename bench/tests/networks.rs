@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adit_bench::netns::run;
+use adit_bench::record::read_lines;
 use adit_bench::suite::machine::with_descendants;
 use adit_bench::suite::network::{Network, Wired, may_make};
 use adit_bench::suite::process::Start;
@@ -23,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 type Test = fn();
 
 fn main() {
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
+        ("systems_are_measured_over_networks_of_their_own", systems_are_measured_over_networks_of_their_own),
         ("a_wire_has_the_mtu_of_its_name", a_wire_has_the_mtu_of_its_name),
         ("a_round_trip_over_the_delay_takes_20_ms_for_udp_and_tcp", a_round_trip_over_the_delay_takes_20_ms),
         ("one_packet_in_a_hundred_is_lost_and_it_is_one_packet", one_packet_in_a_hundred_is_lost),
@@ -181,6 +183,33 @@ fn congestion_control_is_set_or_refused() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("tcp_allowed_congestion_control"), "{said}");
     assert_eq!(namespaces_of(pid), [""; 0], "a network that could not be made must not stay in part");
+}
+
+fn systems_are_measured_over_networks_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let output = Command::new(BENCH)
+        .args(["suite", "--small", "--systems", "direct,quinn-baseline,tokio-uring-baseline"])
+        .args(["--networks", "loopback,veth-9000,delay-20ms", "--workloads", "bulk-down,dial", "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let lines = std::fs::read(out.with_added_extension("jsonl")).unwrap();
+    let samples = read_lines(lines.as_slice()).unwrap();
+    assert_eq!(samples.len(), 18, "{said}");
+    for sample in samples.iter().filter(|sample| sample.network == "delay-20ms" && sample.workload == "dial")
+    {
+        // One round trip to connect and one for the byte: whatever carries it, it went over the wire.
+        let least = sample.latencies["dial"].quantile(0.0);
+        assert!(least >= 20_000_000, "{}: a dial took {least} ns", sample.system);
+    }
+    let mtu = |network: &str| {
+        let sample = samples.iter().find(|sample| sample.network == network).expect("it was measured");
+        sample.stamp.more["mtu_bytes"].clone()
+    };
+    assert_eq!(["loopback", "veth-9000", "delay-20ms"].map(mtu), ["65536", "9000", "1500"]);
 }
 
 /// The namespaces that a process made and that are still there.

@@ -1,5 +1,5 @@
-//! The suite on the machine's own loopback, without namespaces, as anybody may run it; with a stand-in for the load
-//! where it has to fail.
+//! The suite on the machine's own loopback, without namespaces, as anybody may run it: with the real load, and with a
+//! stand-in for it where it has to fail.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use adit_bench::record::{Sample, read_lines};
+use adit_bench::suite::builtin;
 use adit_bench::suite::cell::{Common, FOREIGN, NO_SAMPLE};
 use adit_bench::suite::network::Network;
 use adit_bench::suite::run::{Suite, Summary};
@@ -156,6 +157,27 @@ fn a_system_whose_process_ends_under_load_has_an_error_beside_its_figures() {
     assert_eq!(summary, Summary { samples: 2, bad: 2 });
     let error = &samples[0].errors["suite: a process ended"];
     assert!(error.examples[0].contains("hop: exit status: 4") && samples[0].operations == 3, "{error:?}");
+}
+
+#[test]
+fn what_needs_no_other_program_is_measured_by_anybody() {
+    let mut suite =
+        suite(Path::new(BENCH), &[], &["bulk-up", "bulk-both", "ping-pong", "dial", "idle", "beside-bulk"]);
+    let own = ["direct", "quinn-baseline", "tokio-uring-baseline"];
+    suite.systems = builtin::systems().unwrap();
+    suite.systems.retain(|system| own.contains(&system.name.as_str()));
+    suite.rounds = 1;
+    let few = ["--connections", "20"].map(str::to_owned).to_vec();
+    suite.common.flags = BTreeMap::from([("idle".to_owned(), few)]);
+    let (summary, samples, progress) = measure(&suite);
+    assert_eq!(summary, Summary { samples: 18, bad: 0 }, "{progress}");
+    for sample in &samples {
+        let processes: Vec<&str> = sample.processes.iter().map(|process| process.name.as_str()).collect();
+        let expected = own.iter().position(|name| *name == sample.system).unwrap();
+        assert_eq!(processes.len(), [0, 2, 1][expected], "{}: {processes:?}", sample.system);
+        assert!(sample.processes.iter().all(|process| process.resident_at_rest_bytes > 100_000));
+        assert_eq!((sample.network.as_str(), sample.stamp.more["commit"].as_str()), ("loopback", "abc"));
+    }
 }
 
 fn command(dir: &TempDir, arguments: &[&str], ci: bool) -> Output {

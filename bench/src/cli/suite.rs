@@ -6,11 +6,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::baseline::Failure;
+use crate::load::Workload;
 use crate::netns::{find_program, run};
+use crate::sockets::raise_descriptor_limit;
 use crate::suite::builtin;
 use crate::suite::cell::Common;
 use crate::suite::network::{Network, may_make};
@@ -18,22 +20,16 @@ use crate::suite::places::Places;
 use crate::suite::run::{Suite, Summary};
 use crate::suite::spec::System;
 
-/// Every workload.
-const ALL: &[&str] = &[
-    "bulk-up",
-    "bulk-down",
-    "bulk-both",
-    "ping-pong",
-    "dial",
-    "idle",
-    "slow-reader",
-    "beside-bulk",
-    "cut-off",
-    "churn",
-    "soak",
+/// Workloads of the default report.
+const DEFAULT: &[Workload] = &[
+    Workload::BulkUp,
+    Workload::BulkDown,
+    Workload::PingPong,
+    Workload::Dial,
+    Workload::Idle,
+    Workload::SlowReader,
+    Workload::BesideBulk,
 ];
-/// Those of the default report.
-const DEFAULT: &[&str] = &["bulk-up", "bulk-down", "ping-pong", "dial", "idle", "slow-reader", "beside-bulk"];
 /// Systems of `--small`.
 const SMALL_SYSTEMS: &[&str] = &["direct", "adit-uring", "adit-epoll"];
 
@@ -51,7 +47,7 @@ pub struct SuiteArguments {
     system_files: Vec<PathBuf>,
     /// Workloads, as `adit-bench load` names them.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    workloads: Vec<String>,
+    workloads: Vec<Workload>,
     /// Networks.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     networks: Vec<Network>,
@@ -134,7 +130,7 @@ impl SuiteArguments {
         let bench = self.bench.clone().unwrap_or_else(|| this.clone());
         let (networks, apart) = self.networks()?;
         let (rounds, duration, warm_up) = if self.small { (1, 200, 50) } else { (3, 2000, 500) };
-        let workloads = self.workloads()?;
+        let workloads = self.workloads();
         let mut flags = BTreeMap::new();
         if self.small {
             for name in ["idle", "slow-reader", "cut-off"] {
@@ -160,15 +156,14 @@ impl SuiteArguments {
         })
     }
 
-    fn workloads(&self) -> Result<Vec<String>, Failure> {
-        if let Some(unknown) = self.workloads.iter().find(|name| !ALL.contains(&name.as_str())) {
-            return Err(format!("there is no workload {unknown:?}; there are {}", ALL.join(", ")).into());
-        }
-        if !self.workloads.is_empty() {
-            return Ok(self.workloads.clone());
-        }
-        let names = if self.full || self.small { ALL } else { DEFAULT };
-        Ok(names.iter().map(|&name| name.to_owned()).collect())
+    fn workloads(&self) -> Vec<String> {
+        let asked = match (self.workloads.as_slice(), self.full || self.small) {
+            ([], true) => Workload::value_variants(),
+            ([], false) => DEFAULT,
+            (asked, _) => asked,
+        };
+        let names = asked.iter().filter_map(|workload| workload.to_possible_value());
+        names.map(|value| value.get_name().to_owned()).collect()
     }
 
     /// The networks, and whether they are made: without root there is only the machine's loopback.
@@ -251,12 +246,4 @@ fn stamp(this: &Path) -> BTreeMap<String, String> {
     let commit = run("git", &["-C", &folder, "describe", "--always", "--dirty", "--abbrev=12"], "");
     let named = |commit: String| ("commit".to_owned(), commit.trim().to_owned());
     commit.ok().map(named).into_iter().collect()
-}
-
-/// Lets us and our children have as many descriptors as the administrator allows: thousands of idle connections.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // With fewer, a system's own message about it ends up in its sample.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
