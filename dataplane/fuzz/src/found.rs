@@ -168,6 +168,11 @@ mod tests {
         if usize::from(len) == rest.len() { Fate::Taken } else { Fate::Partial }
     }
 
+    /// The path that a message names.
+    fn path_in(message: &str) -> &str {
+        message.split_once("The input is in ").and_then(|(_, rest)| rest.split(' ').next()).unwrap()
+    }
+
     const TARGET: Target = Target { name: "planted", run: breaks_at_200, tokens: &[] };
 
     #[test]
@@ -179,8 +184,7 @@ mod tests {
         }));
         let message = broken.unwrap_err().downcast::<String>().unwrap();
         assert!(message.starts_with("planted broke at ") && message.contains("a length of 255"), "{message}");
-        let path =
-            message.split_once("The input is in ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
+        let path = path_in(&message);
         assert_eq!(fs::read(path).unwrap(), b"len\xff");
         fs::remove_file(path).unwrap();
     }
@@ -199,5 +203,6 @@ mod tests {
         let broken = panic::catch_unwind(AssertUnwindSafe(|| break_it(&target, b"anything", &watched)));
         let message = broken.unwrap_err().downcast::<String>().unwrap();
         assert!(message.starts_with("slow takes more than 1s"), "{message}");
+        fs::remove_file(path_in(&message)).unwrap();
     }
 }

@@ -20,7 +20,7 @@ use crate::config::Identity;
 const PEM_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Longest path (limits.h: `PATH_MAX`, without the terminating zero).
-const PATH_BYTES_MAX: usize = 4095;
+pub(in crate::config) const PATH_BYTES_MAX: usize = 4095;
 
 /// What a certificate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
