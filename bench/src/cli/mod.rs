@@ -13,6 +13,7 @@ pub mod baseline;
 pub mod compare;
 pub mod forwarder;
 mod load;
+pub mod report;
 pub mod suite;
 mod target;
 
@@ -35,6 +36,7 @@ enum Verb {
     Baseline(baseline::Baseline),
     Forwarder(forwarder::Forwarder),
     Compare(compare::Compare),
+    Report(report::Report),
     Suite(suite::SuiteArguments),
 }
 
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Verb::Baseline(baseline) => baseline.run().map(|()| ExitCode::SUCCESS),
         Verb::Forwarder(forwarder) => forwarder.run().map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Verb::Compare(compare) => compare.run().map_err(Into::into),
+        Verb::Report(report) => report.run().map_err(Into::into),
         Verb::Suite(suite) => suite.run().map(|()| ExitCode::SUCCESS),
     };
     match done {

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made-up samples")]
 
 mod compare;
+mod html;
 mod made_up;
 
 use std::fs::File;
