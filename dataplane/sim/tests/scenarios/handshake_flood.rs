@@ -7,7 +7,7 @@ use super::{all_arrived, assert_undisturbed, tell, tell_otherwise};
 
 #[test]
 fn handshake_flood() {
-    tell("handshake_flood", 6, |report| {
+    tell("handshake_flood", 12, |report| {
         all_arrived(report, 0);
         let flood = report.flood;
         assert_eq!(flood.begun, 400, "seed {}", report.seed);

@@ -8,7 +8,7 @@ use super::{all_arrived, assert_undisturbed, tell, tell_otherwise};
 
 #[test]
 fn hostile_server() {
-    tell("hostile_server", 6, |report| {
+    tell("hostile_server", 4, |report| {
         all_arrived(report, 0);
         let hostile = report.hostile_server;
         assert_eq!(hostile.lost, 0, "seed {}: it keeps to what it was granted", report.seed);

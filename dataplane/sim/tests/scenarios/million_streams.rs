@@ -10,7 +10,7 @@ const STREAM_LIMIT_ERROR: u64 = 0x04;
 
 #[test]
 fn million_streams() {
-    tell("million_streams", 6, |report| {
+    tell("million_streams", 4, |report| {
         all_arrived(report, 0);
         let (mut streams, mut welcome) = (0, 0);
         for hostile in &report.hostiles {

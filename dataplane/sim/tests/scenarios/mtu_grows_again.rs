@@ -7,7 +7,7 @@ use super::{all_arrived, tell};
 
 #[test]
 fn mtu_grows_again() {
-    tell("mtu_grows_again", 8, |report| {
+    tell("mtu_grows_again", 12, |report| {
         all_arrived(report, 0);
         assert_eq!(report.tally.count(Family::MtuShrunk), 1);
         assert_eq!(report.tally.count(Family::MtuGrown), 1);

@@ -71,7 +71,7 @@ fn check(report: &Report) {
 
 #[test]
 fn slow_handshakes() {
-    tell("slow_handshakes", 6, |report| {
+    tell("slow_handshakes", 4, |report| {
         check(report);
         let quiet = tell_otherwise("slow_handshakes", report.seed, |options| options.hostiles.clear());
         // A Retry costs a round trip, and is all that they may cost.
