@@ -12,9 +12,17 @@ pub const NANOSECONDS_MAX: u64 = 600 * 1_000_000_000;
 ///
 /// In a line it is a list of `[value, count]` pairs: each bucket's largest value that counts as equal, rising. That
 /// is all that [`Histogram`] knows, so lines of several rounds can be added without loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Latency(Histogram<u64>);
+
+impl std::fmt::Debug for Latency {
+    /// A few numbers: the buckets are thousands, and nobody reads them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (count, max) = (self.0.len(), self.0.max());
+        write!(f, "Latency({count} × p50 {} p99 {} max {max} ns)", self.quantile(0.5), self.quantile(0.99))
+    }
+}
 
 impl Default for Latency {
     fn default() -> Self {
