@@ -87,10 +87,8 @@ fn carry(mut from: TcpStream, mut to: TcpStream, fault: Fault, up: bool, began: 
         match fault {
             Fault::FlipUp { at } if up => within(at).into_iter().for_each(|index| bytes[index] ^= 1),
             Fault::FlipDown { at } if !up => within(at).into_iter().for_each(|index| bytes[index] ^= 1),
-            Fault::LoseUp { at } if up => within(at).into_iter().for_each(|index| drop(bytes.remove(index))),
-            Fault::LoseDown { at } if !up => {
-                within(at).into_iter().for_each(|index| drop(bytes.remove(index)))
-            }
+            Fault::LoseUp { at } if up => within(at).into_iter().for_each(|index| lose(&mut bytes, index)),
+            Fault::LoseDown { at } if !up => within(at).into_iter().for_each(|index| lose(&mut bytes, index)),
             Fault::CutDown { at } if !up && position + read as u64 > at => {
                 let _ = to.shutdown(Shutdown::Both);
                 let _ = from.shutdown(Shutdown::Both);
@@ -107,6 +105,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream, fault: Fault, up: bool, began: 
         }
     }
     let _ = to.shutdown(Shutdown::Write);
+}
+
+fn lose(bytes: &mut Vec<u8>, index: usize) {
+    bytes.remove(index);
 }
 
 /// Holds everybody who comes in the pause until it is over.
