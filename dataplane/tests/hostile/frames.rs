@@ -100,19 +100,50 @@ fn unknown_frames_are_refused() {
     }
 }
 
-/// RUSTSEC-2026-0340: the acknowledgement-frequency extension is off. Its frames are refused, or, where quinn-proto
-/// knows them all the same (IMMEDIATE_ACK, 0x1f), cost nothing.
+/// RUSTSEC-2026-0340: the acknowledgement-frequency extension is off, and quinn-proto takes its ACK_FREQUENCY frame all
+/// the same, if it makes sense. That is left so: whoever sends it delays the acknowledgements of its own packets and
+/// nothing else, for as long as it likes, and its connection goes on.
 #[test]
-fn acknowledgement_frequency_is_not_spoken() {
+fn unwanted_acknowledgement_frequencies_harm_nobody() {
     let pki = Pki::new();
-    for (frame, fields) in [(0xaf, &[1, 2, 25_000, 1][..]), (0x1f, &[]), (0xaf, &[(1 << 62) - 1, 0, 0, 0])] {
+    let most = (1 << 62) - 1;
+    for (threshold, delay_us, reordering) in [(2, 25_000, 1), (most, most, most), (0, most, 0)] {
         let mut attack = Attack::new(&pki);
-        attack.send(&wire::frame(frame, fields));
-        let lost = attack.victim.lost().map(|reason| reason.kind);
-        assert!(lost.is_none() || lost == Some(LostKind::Protocol), "{lost:?}");
-        assert!(attack.growth() < CONTROL_BYTES_MAX);
+        for sequence in 0..1000 {
+            attack.send(&wire::frame(0xaf, &[sequence, threshold, delay_us, reordering]));
+        }
+        attack.victim.wait(Duration::from_secs(5));
+        attack.victim.talk(&mut attack.peer, attack.from);
+        assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+        attack.assert_alive();
         attack.victim.assert_nothing_is_left();
     }
+    let mut attack = Attack::new(&pki);
+    attack.send(&wire::frame(0xaf, &[most, 0, 0, 0]));
+    attack.assert_refused(PROTOCOL_VIOLATION);
+}
+
+/// The extension's other frame, IMMEDIATE_ACK, quinn-proto takes all the same. It is as good as a PING: an
+/// acknowledgement for each packet at most, no larger than the packet, and nothing stays.
+#[test]
+fn asking_for_acknowledgements_at_once_costs_no_more_than_pings() {
+    let mut attack = Attack::new(&Pki::new());
+    attack.peer.acknowledges = false;
+    let (bytes_in, bytes_out) = attack.victim.traffic[&attack.from];
+    let packets = 5000;
+    let mut answers = 0;
+    for _ in 0..packets {
+        let packet = attack.peer.packet(APPLICATION, &wire::frame(0x1f, &[]).repeat(1000));
+        attack.victim.hear(attack.from, &packet);
+        answers += attack.victim.sent.len();
+        attack.victim.sent.clear();
+    }
+    let (all_in, all_out) = attack.victim.traffic[&attack.from];
+    assert!(answers <= packets, "{answers} answers to {packets} packets");
+    assert!(all_out - bytes_out <= all_in - bytes_in);
+    assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+    attack.assert_alive();
+    attack.victim.assert_nothing_is_left();
 }
 
 /// GHSA-2hv7-gw8g-gpq5, GHSA-hmxj-32vh-65vr: datagram buffers. There are none, so a datagram is a violation.
@@ -234,19 +265,55 @@ fn retiring_ids_that_were_never_issued_is_refused() {
     attack.assert_refused(PROTOCOL_VIOLATION);
 }
 
-/// Each retirement is answered with a new ID; a peer that acknowledges nothing must not pile them up.
+/// Each retirement is answered with a new ID, which may be retired in its turn: with acknowledgements for ever, without
+/// them until the congestion window is full and the peer is given up. It adds up to nothing either way, and another
+/// connection of the same shard is served meanwhile.
 #[test]
-fn a_flood_of_retirements_is_not_queued() {
-    let mut attack = Attack::new(&Pki::new());
-    attack.peer.acknowledges = false;
-    for sequence in 0..20_000 {
-        if attack.victim.lost().is_some() {
-            break;
+fn a_flood_of_retirements_adds_up_to_nothing_and_disturbs_nobody() {
+    let pki = Pki::new();
+    for acknowledges in [true, false] {
+        let mut attack = Attack::new(&pki);
+        let mut honest = Peer::client(&pki.agent, 8, generous(&id(8), &[]));
+        let from = address(2);
+        attack.victim.talk(&mut honest, from);
+        let other = attack.victim.connected().expect("another connection");
+        attack.before = attack.victim.held;
+        attack.victim.peak = attack.before;
+        attack.peer.acknowledges = acknowledges;
+        attack.send(&wire::path_challenge(0));
+        let (mut ids, mut retired) = (vec![attack.peer.remote_id.clone()], 0u64);
+        for round in 0..5000u64 {
+            for frame in std::mem::take(&mut attack.peer.heard) {
+                if let Frame::NewConnectionId(id) = frame
+                    && !ids.contains(&id)
+                {
+                    ids.push(id);
+                }
+            }
+            // Only the newest one stays, and it is the one in use.
+            attack.peer.remote_id.clone_from(ids.last().unwrap());
+            let newest = ids.len() as u64 - 1;
+            let payload: Vec<u8> =
+                (retired..newest).flat_map(|sequence| wire::frame(0x19, &[sequence])).collect();
+            retired = newest;
+            attack.send(if payload.is_empty() { &[0x01] } else { &payload });
+            attack.victim.wait(Duration::from_millis(20));
+            attack.victim.talk(&mut attack.peer, attack.from);
+            if round % 50 == 0 {
+                let challenge = honest.packet(APPLICATION, &wire::path_challenge(round));
+                attack.victim.hear(from, &challenge);
+                attack.victim.talk(&mut honest, from);
+                assert!(honest.heard.contains(&Frame::PathResponse(round)), "round {round}");
+                assert!(!attack.victim.quic.is_suspect(other));
+            }
         }
-        attack.shout(&wire::frame(0x19, &[sequence]));
+        let bound = if acknowledges { 5000 } else { 100 };
+        assert!(retired >= bound, "{acknowledges}: only {retired} were retired");
+        assert_eq!(attack.victim.lost().is_some(), !acknowledges, "{:?}", attack.victim.lost());
+        assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
+        assert!(attack.victim.quic.path(other).is_some(), "the other connection goes on");
+        attack.victim.assert_nothing_is_left();
     }
-    assert!(attack.growth() < CONTROL_BYTES_MAX, "{} bytes", attack.growth());
-    attack.victim.assert_nothing_is_left();
 }
 
 /// CVE-2025-4820: acknowledging what was never sent would open the congestion window.
