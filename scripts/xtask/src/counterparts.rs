@@ -14,9 +14,10 @@ const TESTED: &[(&str, &str)] = &[
 /// The module with kube-apiserver and kubectl.
 const KUBE: &str = "control/tests/kube";
 
-/// Every Go module of the repository: those with tests and what they share.
+/// Every Go module of the repository: those with tests, what they share, and the server's double that the Rust tests
+/// of adit-bench build for themselves.
 pub(crate) const MODULES: &[&str] =
-    &["control/tests/go/harness", "control/tests/go", "control/tests/go-old", KUBE];
+    &["control/tests/go/harness", "control/tests/go", "control/tests/go-old", "bench/tests/go", KUBE];
 
 /// What kube-apiserver and kubectl are to call themselves: the version of the module that they are built from.
 const KUBE_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3";

@@ -27,6 +27,17 @@ pub(super) struct Request {
     pub(super) scheme: &'static str,
 }
 
+/// Where a stream waits to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has nothing to send.
+    Nowhere,
+    /// In [`Session::sending`].
+    Sending,
+    /// In [`Session::stopped`].
+    Stopped,
+}
+
 #[derive(Debug)]
 struct Entry {
     tunnel: Tunnel,
@@ -34,8 +45,7 @@ struct Entry {
     live: bool,
     /// Somebody holds the tunnel's other end.
     held: bool,
-    /// It has a place among those that want to send.
-    queued: bool,
+    place: Place,
     dialer: Option<Waker>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -50,7 +60,7 @@ pub(super) struct Session {
     /// Streams with something to send and, as far as is known, room for it; each at most once.
     sending: VecDeque<u32>,
     /// Streams that the windows stopped.
-    stopped: Vec<u32>,
+    stopped: VecDeque<u32>,
     /// Streams that must be over by then, in this order: all are given the same time.
     ending: VecDeque<(Instant, u32)>,
     live: usize,
@@ -73,7 +83,7 @@ impl Session {
             request,
             entries: HashMap::new(),
             sending: VecDeque::new(),
-            stopped: Vec::new(),
+            stopped: VecDeque::new(),
             ending: VecDeque::new(),
             live: 0,
             output: Vec::new(),
@@ -101,8 +111,15 @@ impl Session {
             ("te", "trailers"),
         ])?;
         let tunnel = Tunnel::dial(random, address);
-        let entry =
-            Entry { tunnel, live: true, held: true, queued: false, dialer: None, reader: None, writer: None };
+        let entry = Entry {
+            tunnel,
+            live: true,
+            held: true,
+            place: Place::Nowhere,
+            dialer: None,
+            reader: None,
+            writer: None,
+        };
         self.entries.insert(stream, entry);
         self.live += 1;
         self.settle(stream);
@@ -232,12 +249,25 @@ impl Session {
                 self.over.get_or_insert(failure);
                 self.wanted = false;
             }
-            Event::Window { stream: Some(stream) } => self.settle(stream),
-            Event::Window { stream: None } => {
-                for stream in std::mem::take(&mut self.stopped) {
-                    self.settle(stream);
+            Event::Window { stream: Some(stream) } => {
+                if self.entries.get(&stream).is_some_and(|entry| entry.place == Place::Stopped) {
+                    self.stopped.retain(|stopped| *stopped != stream);
+                    self.resume(stream);
                 }
             }
+            Event::Window { stream: None } => {
+                for stream in std::mem::take(&mut self.stopped) {
+                    self.resume(stream);
+                }
+            }
+        }
+    }
+
+    /// A stream that was stopped may have room again.
+    fn resume(&mut self, stream: u32) {
+        if let Some(entry) = self.entries.get_mut(&stream) {
+            entry.place = Place::Nowhere;
+            self.settle(stream);
         }
     }
 
@@ -263,8 +293,8 @@ impl Session {
                 // Refused only where more would be given than was taken, which the tunnel counts.
                 let _ = self.http2.credit(stream, bytes);
             }
-            if !entry.queued && !entry.tunnel.outgoing().is_empty() {
-                entry.queued = true;
+            if entry.place == Place::Nowhere && !entry.tunnel.outgoing().is_empty() {
+                entry.place = Place::Sending;
                 self.sending.push_back(stream);
             }
         }
@@ -305,7 +335,7 @@ impl Session {
     /// One stream sends a frame.
     fn turn(&mut self, stream: u32) {
         let Some(entry) = self.entries.get_mut(&stream) else { return };
-        entry.queued = false;
+        entry.place = Place::Nowhere;
         if !entry.live {
             return;
         }
@@ -318,8 +348,8 @@ impl Session {
             }
             self.settle(stream);
         } else if !waiting.is_empty() {
-            entry.queued = true;
-            self.stopped.push(stream);
+            entry.place = Place::Stopped;
+            self.stopped.push_back(stream);
         }
     }
 
@@ -385,5 +415,137 @@ fn keep(place: &mut Option<Waker>, wanted: bool, cx: &Context<'_>) {
 fn wake(place: &mut Option<Waker>) {
     if let Some(waker) = place.take() {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
+
+    use shiguredo_http2::frame::StreamId;
+    use shiguredo_http2::{Connection, Event as Raw, HeaderField, Limits};
+
+    use super::super::packet::data;
+    use super::super::packet::tests::{close_rsp, dial_rsp};
+    use super::{Request, Session};
+
+    /// A session, and a server that answers what it is told to.
+    struct Pair {
+        session: Session,
+        server: Connection,
+        /// How many bytes came on each stream.
+        received: std::collections::BTreeMap<u32, usize>,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let request = Request { authority: "x".to_owned(), scheme: "http" };
+            let mut server = Connection::server(Limits::default());
+            server.initiate().unwrap();
+            Self { session: Session::new(request).unwrap(), server, received: Default::default() }
+        }
+
+        fn exchange(&mut self) {
+            loop {
+                let output = self.session.output(Instant::now());
+                self.server.feed(&output).unwrap();
+                self.server.process().unwrap();
+                while let Some(event) = self.server.poll_event() {
+                    if let Raw::DataReceived { stream_id, data, .. } = event {
+                        *self.received.entry(stream_id.as_u32()).or_default() += data.len();
+                    }
+                }
+                match self.server.poll_output() {
+                    Some(input) => self.session.receive(&input),
+                    None => return,
+                }
+            }
+        }
+
+        /// Dials, and gets a good answer with this connection's ID.
+        fn open(&mut self, connect_id: i64) -> u32 {
+            let stream = self.session.dial(5, "h:1").unwrap();
+            self.exchange();
+            let id = StreamId::from_wire(stream);
+            let head = vec![HeaderField::new(":status", "200").unwrap()];
+            self.server.send_response(id, head, false).unwrap();
+            self.say(stream, &dial_rsp(5, connect_id, ""));
+            assert_eq!(self.session.answer(stream, &context()), Poll::Ready(Ok(())));
+            stream
+        }
+
+        fn say(&mut self, stream: u32, message: &[u8]) {
+            self.server.send_data(StreamId::from_wire(stream), message.to_vec(), false).unwrap();
+            self.exchange();
+        }
+
+        /// Writes until nothing more is taken.
+        fn fill(&mut self, stream: u32) {
+            while self.session.write(stream, &[7; 16_384], &context()).is_ready() {}
+        }
+    }
+
+    fn context() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    #[test]
+    fn streams_that_a_window_stopped_go_on_in_turns_when_there_is_room() {
+        let mut pair = Pair::new();
+        let streams = [pair.open(1), pair.open(2), pair.open(3)];
+        for _ in 0..20 {
+            streams.iter().for_each(|stream| pair.fill(*stream));
+            pair.exchange();
+        }
+        let before = pair.received.clone();
+        assert!(before.values().sum::<usize>() <= 65_535, "{before:?}");
+        // Room for each, and none for all: nothing moves.
+        for stream in streams {
+            pair.server.send_window_update(StreamId::from_wire(stream), 1 << 20).unwrap();
+        }
+        pair.exchange();
+        assert_eq!(pair.received, before);
+        for _ in 0..30 {
+            pair.server.send_window_update(StreamId::Connection, 10_000).unwrap();
+            pair.exchange();
+            streams.iter().for_each(|stream| pair.fill(*stream));
+        }
+        for (stream, received) in &pair.received {
+            let share = received - before[stream];
+            assert!((80_000..=120_000).contains(&share), "{:?} after {before:?}", pair.received);
+        }
+    }
+
+    #[test]
+    fn the_connection_ends_with_its_last_tunnel() {
+        let mut pair = Pair::new();
+        let stream = pair.open(1);
+        pair.session.no_more_dials();
+        pair.say(stream, &data(1, b"xy"));
+        assert!(!pair.session.is_finished());
+        pair.say(stream, &close_rsp(1, ""));
+        assert!(pair.session.is_finished());
+        // What came before the end is still there, and then the end is.
+        let mut buf = [0; 9];
+        assert_eq!(pair.session.read(stream, &mut buf, &context()), Poll::Ready(Ok(2)));
+        assert_eq!(pair.session.read(stream, &mut buf, &context()), Poll::Ready(Ok(0)));
+        pair.session.abandon(stream, Instant::now());
+        assert!(pair.session.entries.is_empty());
+    }
+
+    #[test]
+    fn a_tunnel_that_nobody_closes_for_us_is_given_up() {
+        let mut pair = Pair::new();
+        let stream = pair.open(1);
+        let now = Instant::now();
+        pair.session.abandon(stream, now);
+        let until = pair.session.deadline().unwrap();
+        assert_eq!(until - now, std::time::Duration::from_secs(10));
+        pair.exchange();
+        assert_eq!(pair.session.live, 1);
+        pair.session.output(until);
+        assert_eq!((pair.session.live, pair.session.deadline()), (0, None));
+        assert!(pair.session.entries.is_empty());
     }
 }
