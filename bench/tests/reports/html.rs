@@ -1,6 +1,7 @@
 //! The page as a reader of its source finds it.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use adit_bench::record::{ErrorCount, Sample};
 
@@ -17,6 +18,15 @@ fn report(folder: &Path, samples: &[Sample]) -> String {
         adit_bench(&["report", &file, "--out", out.to_str().unwrap(), "--hgrm", hgrm.to_str().unwrap()]);
     assert!(output.status.success(), "{}", said(&output));
     std::fs::read_to_string(out).unwrap()
+}
+
+/// The report of everything made up, made once.
+fn whole() -> &'static str {
+    static PAGE: LazyLock<String> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        report(folder.path(), &made_up::samples())
+    });
+    &PAGE
 }
 
 /// Walks through the tags and checks that each is closed in turn; returns every start tag with its attributes.
@@ -49,12 +59,10 @@ fn tags(page: &str) -> Vec<String> {
 
 #[test]
 fn the_page_is_whole_and_needs_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let samples = made_up::samples();
-    let page = report(folder.path(), &samples);
+    let page = whole();
     // For whoever wants to look at it, and for `scripts/screenshot.sh`.
-    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), &page).unwrap();
-    let tags = tags(&page);
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), page).unwrap();
+    let tags = tags(page);
     for tag in &tags {
         let name = tag.split_whitespace().next().unwrap();
         assert!(
@@ -87,9 +95,7 @@ fn the_page_is_whole_and_needs_nothing_else() {
 
 #[test]
 fn anchors_lead_somewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let page = report(folder.path(), &made_up::samples());
-    let tags = tags(&page);
+    let tags = tags(whole());
     let targets: Vec<&str> =
         tags.iter().filter_map(|tag| tag.split_once("href=\"#")?.1.split('"').next()).collect();
     assert_eq!(targets.len(), 14, "each workload of each network");
@@ -105,7 +111,7 @@ fn anchors_lead_somewhere() {
 #[test]
 fn a_figure_with_errors_is_marked_and_the_errors_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    let page = report(folder.path(), &made_up::samples());
+    let page = whole();
     assert!(page.contains("⚠ 4 of 294 samples with errors"), "at the top");
     assert!(page.contains("dial-timeout × 8: <q>dial: no answer within 5 s</q>"), "in the tables");
     assert!(page.contains("⚠ 8 errors"), "beside the figures");
@@ -127,8 +133,7 @@ fn a_figure_with_errors_is_marked_and_the_errors_are_told() {
 
 #[test]
 fn stamps_stand_at_the_top_once_and_where_they_differ_with_their_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let page = report(folder.path(), &made_up::samples());
+    let page = whole();
     for stamp in [
         "<dt>Kernel</dt><dd>6.18.0</dd>",
         "<dt>CPU</dt><dd>Imaginary CPU @ 2.80GHz</dd>",

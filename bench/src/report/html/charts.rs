@@ -105,7 +105,7 @@ pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Markup {
         (1e4, "99.99 %"),
         (1e5, "99.999 %"),
     ];
-    let marks = marks.iter().filter(|(place, _)| *place <= rarest && (*place != 2.0 || rarest < 2e4));
+    let marks = marks.iter().filter(|(place, _)| *place <= rarest && (*place != 2.0 || rarest < 2e3));
     let told = curves.iter().map(|(cell, _)| {
         let latency = cell.latencies.get(name);
         let quantile =
@@ -150,7 +150,8 @@ fn curve(latency: &Latency) -> Vec<(f64, f64)> {
 
 /// The course of the window: the median of all rounds as a line, between the least and the most.
 pub(super) fn series(group: &Group<'_>) -> Option<Markup> {
-    let bytes = group.cells.iter().any(|cell| rates(cell, true).iter().any(|slot| slot.max > 0.0));
+    let has_bytes = group.cells.iter().any(|cell| rates(cell, true).iter().any(|slot| slot.max > 0.0));
+    let bytes = has_bytes && group.headlines().contains(&"bytes_per_second");
     let courses: Vec<(&Cell<'_>, Vec<Spread>)> = group
         .cells
         .iter()
@@ -174,7 +175,7 @@ pub(super) fn series(group: &Group<'_>) -> Option<Markup> {
             svg viewBox={ "0 0 " (at(WIDTH)) " " (at(HEIGHT)) } role="img" aria-label=(alt) {
                 (y_axis(up, shown))
                 @for tick in across.ticks() {
-                    (x_mark(across.place(tick), &text::number(tick)))
+                    (x_mark(across.place(tick), &short(&format!("{tick:.2} "))))
                 }
                 text.axis x=(at(RIGHT)) y=(at(HEIGHT - 2.0)) text-anchor="end" { "seconds since the window began" }
                 @for (cell, slots) in &courses {
@@ -234,6 +235,14 @@ fn path(points: &[(f64, f64)], across: Scale, up: Scale) -> String {
     path
 }
 
+/// A round value as it stands at an axis: `2.00 GB/s` is `2 GB/s` there, and `0.50` is `0.5`.
+fn short(value: &str) -> String {
+    let (digits, unit) = value.split_once(' ').unwrap_or((value, ""));
+    let digits =
+        if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    format!("{digits} {unit}").trim_end().to_owned()
+}
+
 /// A line's classes; one that had errors is pale.
 fn line_class(cell: &Cell<'_>) -> String {
     format!("line {}{}", cell.class, if cell.mark().is_some() { " unclean" } else { "" })
@@ -244,7 +253,7 @@ fn y_axis(scale: Scale, shown: fn(f64) -> String) -> Markup {
         @for tick in scale.ticks() {
             @let y = scale.place(tick);
             path.grid d={ "M" (at(LEFT)) " " (at(y)) "H" (at(RIGHT)) } {}
-            text.axis x=(at(LEFT - 6.0)) y=(at(y + 4.0)) text-anchor="end" { (shown(tick)) }
+            text.axis x=(at(LEFT - 6.0)) y=(at(y + 4.0)) text-anchor="end" { (short(&shown(tick))) }
         }
     }
 }
@@ -270,5 +279,31 @@ fn legend<'a, 'b: 'a>(cells: impl Iterator<Item = &'a Cell<'b>>) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{curve, short};
+    use crate::record::Latency;
+
+    #[test]
+    fn round_values_stand_without_their_zeros() {
+        for (value, shown) in
+            [("2.00 GB/s", "2 GB/s"), ("500 ms", "500 ms"), ("0.50 ", "0.5"), ("4,000/s", "4,000/s")]
+        {
+            assert_eq!(short(value), shown);
+        }
+    }
+
+    #[test]
+    fn a_curve_rises_to_the_maximum_at_the_share_of_one_operation() {
+        let mut latency = Latency::default();
+        (1..=1_000).for_each(|time| latency.record(time * 1_000));
+        let points = curve(&latency);
+        assert!(points.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1));
+        let (rarest, most) = points[points.len() - 1];
+        assert_eq!(rarest, 1_000.0);
+        assert!((most - 1e-3).abs() < 1e-6, "{most}");
     }
 }

@@ -13,9 +13,11 @@ const OVERVIEW_FIGURES: usize = 2;
 
 /// The most telling figures of everything on one screen.
 pub(super) fn overview(sorted: &Sorted<'_>) -> Markup {
+    let systems = sorted.systems.len();
+    let width = format!("min-width:{}rem;max-width:{}rem", 9 + 7 * systems, 11 + 18 * systems);
     html! {
         div.scroll tabindex="0" role="region" aria-label="Overview" {
-            table.overview style={ "min-width:" (9 + 7 * sorted.systems.len()) "rem" } {
+            table.overview style=(width) {
                 thead {
                     tr {
                         th scope="col" { "Median of the rounds" }
@@ -26,7 +28,7 @@ pub(super) fn overview(sorted: &Sorted<'_>) -> Markup {
                 }
                 @for network in &sorted.networks {
                     tbody {
-                        tr.network { th colspan=(sorted.systems.len() + 1) scope="rowgroup" { (network) } }
+                        tr.network { th colspan=(systems + 1) scope="rowgroup" { (network) } }
                         @for (index, group) in sorted.of_network(network) {
                             @for (rank, figure) in group.headlines().iter().take(OVERVIEW_FIGURES).enumerate() {
                                 (overview_row(sorted, group, (rank == 0).then_some(index), figure))

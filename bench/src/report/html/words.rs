@@ -36,14 +36,31 @@ pub(super) fn headlines(workload: &str) -> &'static [&'static str] {
             "cpu_seconds_per_1000_operations",
             "operations_per_second",
         ],
-        "dial" | "churn" => &[
+        "dial" => &[
             "operations_per_second",
             "dial_p99_seconds",
             "cpu_seconds_per_1000_operations",
             "resident_after_bytes",
         ],
-        "idle" => &["resident_per_idle_connection_bytes", "resident_at_rest_bytes", "resident_after_bytes"],
-        "slow-reader" => &["ping_p99_seconds", "dial_p99_seconds", "resident_loaded_bytes"],
+        "churn" => &[
+            "operations_per_second",
+            "transfer_p99_seconds",
+            "cpu_seconds_per_1000_operations",
+            "resident_after_bytes",
+        ],
+        "idle" => &[
+            "resident_per_idle_connection_bytes",
+            "resident_at_rest_bytes",
+            "resident_after_bytes",
+            "idle_ping_p99_seconds",
+        ],
+        "slow-reader" => &[
+            "ping_p99_seconds",
+            "dial_p99_seconds",
+            "ping_p99_ratio",
+            "dial_p99_ratio",
+            "resident_loaded_bytes",
+        ],
         "beside-bulk" => &["ping_p99_seconds", "bytes_per_second", "ping_p99_ratio", "cpu_seconds_per_gb"],
         "cut-off" => {
             &["operations_per_second", "ping_p99_seconds", "dial_p99_seconds", "resident_after_bytes"]
@@ -75,10 +92,20 @@ pub(super) fn figure(name: &str) -> String {
         return known.to_owned();
     }
     let stem = name.strip_suffix("_seconds").or_else(|| name.strip_suffix("_bytes")).unwrap_or(name);
-    let words: Vec<&str> = stem.split('_').map(|word| if word == "p999" { "p99.9" } else { word }).collect();
+    let words: Vec<&str> = stem.split('_').map(word).collect();
     let text = words.join(" ");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A part of a figure's name.
+fn word(part: &str) -> &str {
+    match part {
+        "p999" => "p99.9",
+        // Taken before whatever the workload disturbs it with.
+        "without" => "undisturbed",
+        _ => part,
+    }
 }
 
 /// Which way is better, in words.
@@ -98,6 +125,7 @@ mod tests {
     fn names_read_well() {
         assert_eq!(figure("ping_p999_seconds"), "Ping p99.9");
         assert_eq!(figure("bytes_per_second"), "Throughput");
+        assert_eq!(figure("ping_without_p99_seconds"), "Ping undisturbed p99");
         assert_eq!(figure("ping_p99_ratio"), "Ping p99 ratio");
         assert_eq!(figure(""), "");
     }
