@@ -235,6 +235,20 @@ fn names_that_nobody_knows_are_answered_with_those_that_are_known() {
 }
 
 #[test]
+fn a_report_is_made_of_what_was_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = with_load(&dir, &format!("echo '{}' > \"$found\"", good()));
+    let bench = bench.to_str().unwrap();
+    let arguments =
+        ["--bench", bench, "--systems", "direct", "--workloads", "dial", "--networks", "loopback"];
+    let output = command(&dir, &arguments, false);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("3 samples are in"), "{said}");
+    let page = std::fs::read_to_string(dir.path().join("out.html")).unwrap();
+    assert!(page.contains("direct") && page.contains("adit-bench suite: out"), "{page}");
+}
+
+#[test]
 fn results_that_exist_are_not_replaced_unasked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.jsonl");

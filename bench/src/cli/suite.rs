@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::baseline::Failure;
 use crate::load::Workload;
 use crate::netns::{find_program, run};
+use crate::report::html;
 use crate::sockets::raise_descriptor_limit;
 use crate::suite::builtin;
 use crate::suite::cell::Common;
@@ -75,7 +76,7 @@ pub struct SuiteArguments {
     /// The adit-bench that is run as target, load, forwarder and baseline; unset: this program.
     #[arg(long, value_name = "FILE")]
     bench: Option<PathBuf>,
-    /// Results go to PATH.jsonl.
+    /// Results go to PATH.jsonl, the report to PATH.html.
     #[arg(long, value_name = "PATH", default_value = "adit-bench")]
     out: PathBuf,
     /// Replaces results that exist.
@@ -115,7 +116,16 @@ impl SuiteArguments {
             }
         })?;
         let Summary { samples, bad } = summary;
-        writeln!(io::stderr(), "{samples} samples are in {}", path.display())?;
+        let page = self.out.with_added_extension("html");
+        let title = format!("adit-bench suite: {}", self.out.file_name().unwrap_or_default().display());
+        std::fs::write(&page, html(&title, &super::read_samples(&path)?))
+            .map_err(|error| format!("{}: {error}", page.display()))?;
+        writeln!(
+            io::stderr(),
+            "{samples} samples are in {}, the report is {}",
+            path.display(),
+            page.display()
+        )?;
         if bad > 0 {
             return Err(
                 format!("{bad} of {samples} samples have errors, which stand in {}", path.display()).into()

@@ -87,7 +87,7 @@ impl Site<'_> {
     pub async fn sample(&self, cell: &Cell, ports: &mut Ports) -> Sample {
         match self.try_sample(cell, ports).await {
             Ok(sample) => sample,
-            Err(why) => self.none(cell, why),
+            Err(why) => none(self.common, cell, why),
         }
     }
 
@@ -119,38 +119,6 @@ impl Site<'_> {
         }
         target.stop().await;
         Ok(sample)
-    }
-
-    /// A sample that says why there is none.
-    #[must_use]
-    pub fn none(&self, cell: &Cell, why: String) -> Sample {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mut sample = Sample {
-            schema: SCHEMA,
-            system: cell.system.clone(),
-            network: cell.network.clone(),
-            workload: cell.workload.clone(),
-            settings: BTreeMap::new(),
-            round: cell.round,
-            stamp: Stamp {
-                unix_seconds: since.map_or(0, |since| since.as_secs()),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                more: self.common.more.clone(),
-                ..Stamp::default()
-            },
-            window_seconds: 0.0,
-            operations: 0,
-            verified_up_bytes: 0,
-            verified_down_bytes: 0,
-            errors: BTreeMap::new(),
-            latencies: BTreeMap::new(),
-            figures: BTreeMap::new(),
-            series: crate::record::Series::default(),
-            processes: Vec::new(),
-            generator: crate::record::Generator::default(),
-        };
-        add_error(&mut sample, NO_SAMPLE, why);
-        sample
     }
 
     fn lasting_places(&self) -> Places {
@@ -298,6 +266,38 @@ impl Site<'_> {
         }
         Ok(())
     }
+}
+
+/// A sample that says why there is none.
+#[must_use]
+pub fn none(common: &Common, cell: &Cell, why: String) -> Sample {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut sample = Sample {
+        schema: SCHEMA,
+        system: cell.system.clone(),
+        network: cell.network.clone(),
+        workload: cell.workload.clone(),
+        settings: BTreeMap::new(),
+        round: cell.round,
+        stamp: Stamp {
+            unix_seconds: since.map_or(0, |since| since.as_secs()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            more: common.more.clone(),
+            ..Stamp::default()
+        },
+        window_seconds: 0.0,
+        operations: 0,
+        verified_up_bytes: 0,
+        verified_down_bytes: 0,
+        errors: BTreeMap::new(),
+        latencies: BTreeMap::new(),
+        figures: BTreeMap::new(),
+        series: crate::record::Series::default(),
+        processes: Vec::new(),
+        generator: crate::record::Generator::default(),
+    };
+    add_error(&mut sample, NO_SAMPLE, why);
+    sample
 }
 
 /// The processes and their children, when no child has come or gone for a moment: some have helpers for the start.
