@@ -7,6 +7,7 @@ mod certs;
 mod double;
 mod misbehaviour;
 mod tunnels;
+mod workloads;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ const STORIES: &[(&str, Run)] = stories![
     misbehaviour::a_proxy_that_allows_few_streams_is_named,
     misbehaviour::a_proxy_that_says_goodbye_loses_no_tunnel_and_no_dial,
     misbehaviour::what_is_no_grpc_is_said_to_be_none,
+    workloads::every_workload_is_clean,
 ];
 
 fn main() -> ExitCode {

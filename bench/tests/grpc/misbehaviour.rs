@@ -1,7 +1,6 @@
 //! What a tunnel makes of a proxy that misbehaves; and that its neighbours on the same connection do not notice.
 
 use std::io;
-use std::net::SocketAddr;
 
 use adit_bench::client;
 use adit_bench::proxy::{Connector, DialError, Mode, Options, Proxy};
@@ -9,9 +8,8 @@ use adit_bench::target::{Request, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::double::{Carrier, Case, Double};
-use crate::tunnels::{echo, none_open};
+use crate::tunnels::{ANY_PORT, echo, none_open};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// Enough that every end amid the payload comes before its last byte.
 const BYTES: u64 = 16 * 1024 * 1024;
 

@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use crate::double::{Case, Double};
 
 const MIB: u64 = 1024 * 1024;
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Sends payload while it comes back. [`client::echo`] would shut down while the last bytes are on their way, which
 /// loses them where nothing carries a half-close.

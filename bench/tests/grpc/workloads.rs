@@ -1,0 +1,42 @@
+//! The load generator itself through a proxy in GRPC mode.
+
+use std::process::Stdio;
+
+use adit_bench::target::Target;
+
+use crate::double::{Case, Double};
+use crate::tunnels::{ANY_PORT, none_open};
+
+const WORKLOADS: &[&str] = &[
+    "bulk-up",
+    "bulk-down",
+    "bulk-both",
+    "ping-pong",
+    "dial",
+    "idle",
+    "slow-reader",
+    "beside-bulk",
+    "cut-off",
+    "churn",
+    "soak",
+];
+
+pub(crate) async fn every_workload_is_clean(case: Case) {
+    let double = Double::start(case, &[]).await;
+    let target = Target::start(ANY_PORT).await.unwrap();
+    for workload in WORKLOADS {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_adit-bench"));
+        command.args(["load", "--quiet", "--workload", workload, "--mode", "grpc", "--connections", "2"]);
+        command.args(["--warm-up", "50ms", "--duration", "300ms"]);
+        command.args(["--proxy", &double.proxy.to_string(), "--target", &target.local_addr().to_string()]);
+        if case.reuse {
+            command.arg("--reuse");
+        }
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+        // It ends well only where every byte was right and nothing failed.
+        assert!(output.status.success(), "{workload}: {}", String::from_utf8_lossy(&output.stderr));
+        none_open(&target).await;
+    }
+    assert_eq!(target.stats().wrong, 0);
+    double.nothing_is_left().await;
+}
