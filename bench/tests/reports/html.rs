@@ -112,14 +112,14 @@ fn anchors_lead_somewhere() {
 fn a_figure_with_errors_is_marked_and_the_errors_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let page = whole();
-    assert!(page.contains("⚠ 4 of 294 samples with errors"), "at the top");
+    assert!(page.contains("⚠\u{a0}4 of 294 samples with errors"), "at the top");
     assert!(page.contains("dial-timeout × 8: <q>dial: no answer within 5 s</q>"), "in the tables");
-    assert!(page.contains("⚠ 8 errors"), "beside the figures");
+    assert!(page.contains("⚠\u{a0}8 errors"), "beside the figures");
     assert!(page.contains("(8 errors)"), "in the text of the drawings");
 
     let clean: Vec<_> = made_up::samples().into_iter().filter(Sample::is_clean).collect();
     let page = report(folder.path(), &clean);
-    assert!(page.contains("✓ All 290 samples without errors"));
+    assert!(page.contains("✓\u{a0}All 290 samples without errors"));
     assert!(!page.contains('⚠'));
 
     let mut nothing = clean[0].clone();

@@ -14,6 +14,8 @@ use crate::report::text;
 const WIDTH: f64 = 440.0;
 /// One system's place in a bar chart: a line of text and the bar below it.
 const ROW: f64 = 38.0;
+/// A curve of fewer operations would be a handful of steps.
+const CURVE_OPERATIONS: f64 = 10.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 428.0;
 const TOP: f64 = 10.0;
@@ -64,7 +66,7 @@ fn bar(cell: &Cell<'_>, figure: &str, spread: Spread, scale: Scale, top: f64) ->
             title { (tip) }
             text.name x="0" y=(at(text_at)) { (cell.system) }
             text.value x=(at(WIDTH)) y=(at(text_at)) text-anchor="end" {
-                @if let Some(mark) = cell.mark() { tspan.bad { "⚠ " (mark) "  " } }
+                @if let Some(mark) = cell.mark() { tspan.bad { "⚠\u{a0}" (mark) "  " } }
                 (show(figure, spread.median))
             }
             rect.track x="0" y=(at(bar_at)) width=(at(WIDTH)) height="12" rx="2" {}
@@ -83,7 +85,7 @@ fn bar(cell: &Cell<'_>, figure: &str, spread: Spread, scale: Scale, top: f64) ->
 
 /// How long the slowest operations took: time over the share that was faster, whose distance to 100 % shrinks by a
 /// factor of ten from mark to mark.
-pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Markup {
+pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Option<Markup> {
     let curves: Vec<(&Cell<'_>, Vec<(f64, f64)>)> = group
         .cells
         .iter()
@@ -93,9 +95,13 @@ pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Markup {
     let points = || curves.iter().flat_map(|(_, points)| points);
     let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let most = points().map(|point| point.1).fold(0.0, f64::max);
-    let rarest = points().map(|point| point.0).fold(10.0, f64::max);
+    let rarest = points().map(|point| point.0).fold(0.0, f64::max);
+    if rarest < CURVE_OPERATIONS {
+        return None;
+    }
     let across = Scale::log(1.0, rarest, LEFT, RIGHT);
-    let up = Scale::log(least / 1.15, most * 1.15, BOTTOM, TOP);
+    // Four times the least holds a round value at least, however close together all times are.
+    let up = Scale::log(least / 1.15, (most * 1.15).max(least * 4.0), BOTTOM, TOP);
     let marks = [
         (1.0, "0 %"),
         (2.0, "50 %"),
@@ -113,7 +119,7 @@ pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Markup {
         format!("{} p50 {}, p99 {}", cell.system, quantile(0.5), quantile(0.99))
     });
     let alt = format!("Percentiles of {name}: {}", told.collect::<Vec<_>>().join("; "));
-    html! {
+    Some(html! {
         figure.card {
             figcaption { b { (words::figure(name)) ", percentiles" } " " span.way { "lower is better" } }
             svg viewBox={ "0 0 " (at(WIDTH)) " " (at(HEIGHT)) } role="img" aria-label=(alt) {
@@ -132,7 +138,7 @@ pub(super) fn percentiles(group: &Group<'_>, name: &str) -> Markup {
             }
             (legend(curves.iter().map(|(cell, _)| *cell)))
         }
-    }
+    })
 }
 
 /// Points of 1/(1-share) and seconds; the maximum is the last, at the share that one operation is.
@@ -171,7 +177,7 @@ pub(super) fn series(group: &Group<'_>) -> Option<Markup> {
     let alt = format!("{title} over time, median of all rounds, of {}", systems.join(", "));
     Some(html! {
         figure.card {
-            figcaption { b { (title) " over time" } " " span.way { "median of the rounds; shaded: all of them" } }
+            figcaption { b { (title) " over time" } " " span.way { "median; shaded: all rounds" } }
             svg viewBox={ "0 0 " (at(WIDTH)) " " (at(HEIGHT)) } role="img" aria-label=(alt) {
                 (y_axis(up, shown))
                 @for tick in across.ticks() {
@@ -237,10 +243,11 @@ fn path(points: &[(f64, f64)], across: Scale, up: Scale) -> String {
 
 /// A round value as it stands at an axis: `2.00 GB/s` is `2 GB/s` there, and `0.50` is `0.5`.
 fn short(value: &str) -> String {
-    let (digits, unit) = value.split_once(' ').unwrap_or((value, ""));
+    let end = value.find(|c: char| !c.is_ascii_digit() && !".,".contains(c)).unwrap_or(value.len());
+    let (digits, unit) = value.split_at(end);
     let digits =
         if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
-    format!("{digits} {unit}").trim_end().to_owned()
+    format!("{digits}{unit}")
 }
 
 /// A line's classes; one that had errors is pale.
@@ -275,7 +282,7 @@ fn legend<'a, 'b: 'a>(cells: impl Iterator<Item = &'a Cell<'b>>) -> Markup {
                 li class=(cell.class) {
                     svg.key viewBox="0 0 22 8" aria-hidden="true" { path.line d="M1 4H21" {} }
                     (cell.system)
-                    @if let Some(mark) = cell.mark() { " " span.bad { "⚠ " (mark) } }
+                    @if let Some(mark) = cell.mark() { " " span.bad { "⚠\u{a0}" (mark) } }
                 }
             }
         }
@@ -289,9 +296,14 @@ mod tests {
 
     #[test]
     fn round_values_stand_without_their_zeros() {
-        for (value, shown) in
-            [("2.00 GB/s", "2 GB/s"), ("500 ms", "500 ms"), ("0.50 ", "0.5"), ("4,000/s", "4,000/s")]
-        {
+        for (value, shown) in [
+            ("2.00 GB/s", "2 GB/s"),
+            ("500 ms", "500 ms"),
+            ("0.50", "0.5"),
+            ("5.00/s", "5/s"),
+            ("4,000/s", "4,000/s"),
+            ("0", "0"),
+        ] {
             assert_eq!(short(value), shown);
         }
     }

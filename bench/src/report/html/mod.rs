@@ -73,9 +73,9 @@ fn head(title: &str, samples: &[Sample], sorted: &Sorted<'_>) -> Markup {
                 (some(sorted.systems.len(), "system")) ", " (some(sorted.networks.len(), "network")) ", "
                 (some(sorted.groups.len(), "measurement")) " in up to " (some(rounds as usize, "round")) ", "
                 (period(first, last)) ". "
-                @if samples.is_empty() { span.bad { "⚠ No samples" } }
-                @else if unclean == 0 { span.good { "✓ All " (total) " samples without errors" } }
-                @else { span.bad { "⚠ " (count(unclean as u64)) " of " (total) " samples with errors" } }
+                @if samples.is_empty() { span.bad { "⚠\u{a0}No samples" } }
+                @else if unclean == 0 { span.good { "✓\u{a0}All " (total) " samples without errors" } }
+                @else { span.bad { "⚠\u{a0}" (count(unclean as u64)) " of " (total) " samples with errors" } }
             }
             (stamps::stamps(samples))
         }
@@ -124,7 +124,7 @@ fn section(group: &Group<'_>, index: usize) -> Markup {
             }
             div.cards {
                 @for figure in group.headlines() { (charts::bars(group, figure)) }
-                @for name in latencies { (charts::percentiles(group, name)) }
+                @for name in latencies { @if let Some(curves) = charts::percentiles(group, name) { (curves) } }
                 @if let Some(series) = charts::series(group) { (series) }
             }
             (tables::figures(group))

@@ -71,7 +71,7 @@ fn overview_cell(cell: &Cell<'_>, figure: &str, spread: Spread, most: f64) -> Ma
     html! {
         td class=(cell.class) title=(range) {
             span.v { (show(figure, spread.median)) }
-            @if let Some(mark) = cell.mark() { span.bad { "⚠ " (mark) } }
+            @if let Some(mark) = cell.mark() { span.bad { "⚠\u{a0}" (mark) } }
             span.track { span.bar.unclean[cell.mark().is_some()] style=(width) {} }
         }
     }
@@ -135,7 +135,7 @@ fn figure(cell: &Cell<'_>, name: &str) -> Markup {
 pub(super) fn errors(cell: &Cell<'_>) -> Markup {
     html! {
         @if let Some(mark) = cell.mark() {
-            span.bad { "⚠ " (mark) }
+            span.bad { "⚠\u{a0}" (mark) }
             @for (kind, error) in &cell.errors {
                 div { (kind) " × " (text::count(error.count))
                     @if let Some(example) = error.examples.first() { ": " q { (example) } }
@@ -184,9 +184,9 @@ fn round(cell: &Cell<'_>, sample: &Sample) -> Markup {
             th scope="row" class=(cell.class) { span.swatch {} (cell.system) }
             td { (sample.round) }
             td {
-                @if errors > 0 { span.bad { "⚠ " (text::count(errors)) } }
+                @if errors > 0 { span.bad { "⚠\u{a0}" (text::count(errors)) } }
                 @else if sample.is_clean() { span.good { "none" } }
-                @else { span.bad { "⚠ nothing measured" } }
+                @else { span.bad { "⚠\u{a0}nothing measured" } }
             }
             td { (text::seconds(sample.window_seconds)) }
             td { (text::count(sample.operations)) }
