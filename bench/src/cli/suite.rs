@@ -139,6 +139,11 @@ impl SuiteArguments {
         let adit = self.adit.clone().unwrap_or_else(|| this.with_file_name("adit"));
         let bench = self.bench.clone().unwrap_or_else(|| this.clone());
         let (networks, apart) = self.networks()?;
+        if !apart && self.congestion.is_some() {
+            return Err(
+                "--congestion is for namespaces, and without root there are none: leave it out".into()
+            );
+        }
         let (rounds, duration, warm_up) = if self.small { (1, 200, 50) } else { (3, 2000, 500) };
         let workloads = self.workloads();
         let mut flags = BTreeMap::new();

@@ -232,9 +232,8 @@ impl Site<'_> {
         for pid in watched {
             flag("--watch-pid", pid.to_string());
         }
-        if let Some(congestion) = &self.wired.congestion {
-            flag("--congestion", congestion.clone());
-        }
+        // Where the machine's own loopback is used, everybody has what the machine has; the load stamps it.
+        flag("--congestion", self.wired.congestion.clone().unwrap_or_else(|| "default".to_owned()));
         command.extend(self.common.flags.get(&cell.workload).into_iter().flatten().cloned());
         command.extend(places.fill_all(&self.system.load.flags).map_err(|error| error.to_string())?);
         Ok(command)
