@@ -159,17 +159,11 @@ pub(crate) async fn a_proxy_that_allows_few_streams_is_named(case: Case) {
         let error = connector.dial().await.unwrap_err().to_string();
         assert!(error.contains("the proxy allows 2 at once"), "{error}");
         drop(one);
-        none_but(&target, 1).await;
+        double.says(" ends: ").await;
     }
     let three = connector.dial().await.unwrap();
     echo(two, 1, 100_000).await.unwrap();
     echo(three, 1, 100_000).await.unwrap();
-}
-
-async fn none_but(target: &Target, open: u64) {
-    while target.stats().open > open {
-        tokio::task::yield_now().await;
-    }
 }
 
 pub(crate) async fn a_proxy_that_says_goodbye_loses_no_tunnel_and_no_dial(case: Case) {
