@@ -58,13 +58,13 @@ pub struct SuiteArguments {
     /// Every workload against direct and adit, on loopback, in one short round: that they work, not how well.
     #[arg(long)]
     small: bool,
-    /// How often each is measured.
+    /// How often each is measured; unset: 3.
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
-    /// The window of a sample.
+    /// The window of a sample; unset: 2s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Load before the window.
+    /// Load before the window; unset: 300ms.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     warm_up: Option<Duration>,
     /// TCP congestion control in the namespaces; unset: cubic, or reno where the machine allows nothing else.
@@ -144,7 +144,7 @@ impl SuiteArguments {
                 "--congestion is for namespaces, and without root there are none: leave it out".into()
             );
         }
-        let (rounds, duration, warm_up) = if self.small { (1, 200, 50) } else { (3, 2000, 500) };
+        let (rounds, duration, warm_up) = if self.small { (1, 200, 50) } else { (3, 2000, 300) };
         let workloads = self.workloads();
         let mut flags = BTreeMap::new();
         if self.small {
