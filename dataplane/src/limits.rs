@@ -196,6 +196,27 @@ pub const REJECTIONS_MAX: usize = 64;
 /// are dropped, as the network might.
 pub const STRAYS_MAX: usize = 1024;
 
+// ---- GRPC mode: one stream of Konnectivity's protocol ----------------------------------------------------------
+
+/// Longest gRPC message that is taken: grpc-go's own limit, and therefore what every Go peer may send.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one stream that wait to become messages, at most: an unfinished message and a window behind it.
+pub const GRPC_BUFFER_BYTES_MAX: usize = 2 * GRPC_MESSAGE_BYTES_MAX;
+/// Pieces in which bytes of one stream wait; more are made one, so that a peer that sends single bytes pins nothing.
+pub const GRPC_PIECES_MAX: usize = 64;
+/// Payload of one DATA that is sent. Konnectivity's server sends as much, its agent 4 KiB.
+pub const GRPC_DATA_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of DATA that wait for a stream's window, at which nothing more is taken from its tunnels.
+pub const GRPC_SEND_PENDING_BYTES_TARGET: usize = 64 * 1024;
+/// The same in messages.
+pub const GRPC_SEND_PENDING_MESSAGES_MAX: usize = 64;
+/// Answers and events of one stream that wait to be taken, at which no more of its packets are read.
+pub const GRPC_REPLIES_MAX: usize = 64;
+/// Dials and connections of one stream. Every client of Konnectivity's has one.
+pub const GRPC_DIALS_PER_STREAM_MAX: usize = 16;
+/// Longest name of a protocol in a dial; `tcp` is the only one that is served.
+pub const DIAL_PROTOCOL_BYTES_MAX: usize = 32;
+
 // ---- Path MTU ------------------------------------------------------------------------------------------------
 
 /// UDP payload that every path must carry (RFC 9000 section 14).
@@ -229,5 +250,9 @@ const _: () = {
     // A TLS record with its header and the most that encryption may add (RFC 5246 section 6.2.3) fits what may wait.
     assert!(5 + 16 * 1024 + 2048 < FRONTEND_HANDSHAKE_BYTES_MAX);
     assert!(FRONTEND_HANDSHAKES_MAX < TUNNELS_MAX);
+    // The longest message and a stream's window behind it can wait; two DATA fill what may wait the other way.
+    assert!(GRPC_MESSAGE_BYTES_MAX + STREAM_WINDOW_BYTES as usize <= GRPC_BUFFER_BYTES_MAX);
+    assert!(GRPC_DATA_BYTES_MAX * 2 <= GRPC_SEND_PENDING_BYTES_TARGET);
+    assert!(GRPC_DATA_BYTES_MAX + 64 < GRPC_MESSAGE_BYTES_MAX);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

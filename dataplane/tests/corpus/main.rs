@@ -1,6 +1,7 @@
 //! Replays the corpora of `fuzz/corpus/` and mutations of them. What a seed's name means, and how more and other
 //! mutations are run, is told in `adit-fuzz`.
 
+mod grpc;
 mod targets;
 mod tls;
 
