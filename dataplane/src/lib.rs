@@ -14,6 +14,7 @@
 
 pub mod config;
 pub mod frontend;
+pub mod http2;
 pub mod konnectivity;
 pub mod limits;
 pub mod port;

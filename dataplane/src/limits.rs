@@ -217,6 +217,67 @@ pub const GRPC_DIALS_PER_STREAM_MAX: usize = 16;
 /// Longest name of a protocol in a dial; `tcp` is the only one that is served.
 pub const DIAL_PROTOCOL_BYTES_MAX: usize = 32;
 
+// ---- HTTP/2 (docs/adr/0009-http2.md) --------------------------------------------------------------------------
+
+/// Streams that a peer may have open at once on one connection (SETTINGS_MAX_CONCURRENT_STREAMS, RFC 9113 section
+/// 6.5.2). kube-apiserver's reusable tunnel has one for each of its connections, and grpc-go waits where it is short.
+pub const HTTP2_STREAMS_MAX: u32 = 4096;
+/// What a peer may send on one stream before what is behind it took anything (RFC 9113 section 6.9.2).
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What a peer may send on all streams together before this end looked at it. It is given back on receipt, so that
+/// streams that nobody reads stop nobody else.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Windows are given back in steps of at least this: a step for each frame collapses into tiny windows.
+pub const HTTP2_CREDIT_BYTES_MIN: usize = 32 * 1024;
+/// Longest frame (SETTINGS_MAX_FRAME_SIZE, RFC 9113 section 6.5.2: the default), without its header.
+pub const HTTP2_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Longest list of header fields, decoded (SETTINGS_MAX_HEADER_LIST_SIZE, RFC 9113 section 6.5.2). An agent's
+/// identifiers and its token fit.
+pub const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Longest header block, encoded, in all its frames.
+pub const HTTP2_HEADER_BLOCK_BYTES_MAX: u32 = 16 * 1024;
+/// CONTINUATION frames of one header block (CVE-2024-27316 and its relatives: there was no bound).
+pub const HTTP2_CONTINUATIONS_MAX: u32 = 8;
+/// From the header of a HEADERS frame to the end of its block.
+pub const HTTP2_HEADER_BLOCK_TIME_MAX: Duration = Duration::from_secs(5);
+/// From the start to the end of the peer's first SETTINGS (RFC 9113 section 3.4).
+pub const HTTP2_PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
+/// From the start to the acknowledgement of our SETTINGS (RFC 9113 section 6.5.3).
+pub const HTTP2_SETTINGS_ACK_TIME_MAX: Duration = Duration::from_secs(20);
+/// Between the announcement of a drain and the refusal of new streams, where the peer does not answer the PING behind
+/// it (RFC 9113 section 6.8).
+pub const HTTP2_GOAWAY_TIME_MAX: Duration = Duration::from_secs(1);
+/// Output that waits to be written, at which nothing more is received and no payload is taken.
+pub const HTTP2_OUTPUT_BYTES_TARGET: usize = 256 * 1024;
+/// The time that the budgets below are for, each for one connection. Past its budget a peer is told ENHANCE_YOUR_CALM.
+pub const HTTP2_BUDGET_WINDOW: Duration = Duration::from_secs(10);
+/// RST_STREAM of streams on which nothing was sent yet, or that are closed, and streams that we must reset because of
+/// what the peer sent (CVE-2023-44487, rapid reset; CVE-2025-8671). All dials of a connection may be given up at once.
+pub const HTTP2_RESETS_MAX: u32 = HTTP2_STREAMS_MAX;
+/// PING (CVE-2019-9512), beyond one for each DATA frame that was sent: grpc-go measures round trips with them.
+pub const HTTP2_PINGS_MAX: u32 = 100;
+/// SETTINGS (CVE-2019-9515). grpc-go changes its window as often as that doubles.
+pub const HTTP2_SETTINGS_FRAMES_MAX: u32 = 64;
+/// WINDOW_UPDATE, beyond two for each DATA frame that was sent.
+pub const HTTP2_WINDOW_UPDATES_MAX: u32 = 4096;
+/// A DATA frame that is shorter because the windows are earns nobody a PING or WINDOW_UPDATE (CVE-2019-9511).
+pub const HTTP2_EARNING_BYTES_MIN: usize = 1024;
+/// PINGs and WINDOW_UPDATEs that sent DATA frames have earned and that were not used, at most.
+pub const HTTP2_EARNED_MAX: u32 = 65_536;
+/// PRIORITY and PRIORITY_UPDATE (CVE-2019-9513; RFC 9113 section 5.3.2 deprecates them).
+pub const HTTP2_PRIORITIES_MAX: u32 = 256;
+/// Frames of types that nobody knows (RFC 9113 section 4.1: ignored).
+pub const HTTP2_UNKNOWN_FRAMES_MAX: u32 = 64;
+/// DATA frames without payload and without END_STREAM (CVE-2019-9518).
+pub const HTTP2_EMPTY_DATA_MAX: u32 = 100;
+/// Header blocks of closed streams: they are decoded, for the state of HPACK, and come to nothing (RFC 9113 section
+/// 4.3).
+pub const HTTP2_STRAY_HEADERS_MAX: u32 = 256;
+/// GOAWAY.
+pub const HTTP2_GOAWAYS_MAX: u32 = 8;
+/// Longest text of a gRPC status, before it is percent-encoded.
+pub const HTTP2_STATUS_MESSAGE_BYTES_MAX: usize = 1024;
+
 // ---- Path MTU ------------------------------------------------------------------------------------------------
 
 /// UDP payload that every path must carry (RFC 9000 section 14).
@@ -254,5 +315,12 @@ const _: () = {
     assert!(GRPC_MESSAGE_BYTES_MAX + STREAM_WINDOW_BYTES as usize <= GRPC_BUFFER_BYTES_MAX);
     assert!(GRPC_DATA_BYTES_MAX * 2 <= GRPC_SEND_PENDING_BYTES_TARGET);
     assert!(GRPC_DATA_BYTES_MAX + 64 < GRPC_MESSAGE_BYTES_MAX);
+    // A window can be given back before it is used up, and a stream is no reason to stop the connection.
+    assert!(2 * HTTP2_CREDIT_BYTES_MIN <= HTTP2_STREAM_WINDOW_BYTES as usize);
+    assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
+    // Encoding makes no list longer: in it each field counts 32 bytes more than it has (RFC 9113 section 6.5.2).
+    assert!(HTTP2_HEADER_BLOCK_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
+    assert!(HTTP2_STATUS_MESSAGE_BYTES_MAX * 3 < HTTP2_HEADER_LIST_BYTES_MAX as usize);
+    assert!(HTTP2_PREFACE_TIME_MAX.as_millis() <= HTTP2_SETTINGS_ACK_TIME_MAX.as_millis());
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

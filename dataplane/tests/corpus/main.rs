@@ -2,6 +2,7 @@
 //! mutations are run, is told in `adit-fuzz`.
 
 mod grpc;
+mod http2;
 mod targets;
 mod tls;
 

@@ -1,0 +1,108 @@
+//! One HTTP/2 connection of the server's side, from its first byte, with a consumer that answers everything.
+
+use std::time::Instant;
+
+use adit_dataplane::http2::{Connection, End, Event};
+use adit_dataplane::limits;
+use adit_fuzz::Fate;
+use bytes::Bytes;
+
+/// The preface, headers of frames of each type, with flags and streams, fields of HPACK, and settings.
+pub(crate) const FRAMES: &[&str] = &[
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "\0\0\0\x04\0\0\0\0\0",
+    "\0\0\0\x04\x01\0\0\0\0",
+    "\0\0\x05\0\0\0\0\0\x01",
+    "\0\0\0\0\x01\0\0\0\x01",
+    "\0\0\x06\x01\x04\0\0\0\x03",
+    "\0\0\x05\x02\0\0\0\0\x01",
+    "\0\0\x04\x03\0\0\0\0\x01",
+    "\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x01",
+    "\0\0\x08\x06\0\0\0\0\0",
+    "\0\0\x08\x07\0\0\0\0\0",
+    "\0\0\x04\x08\0\0\0\0\x01",
+    "\0\0\0\x09\x04\0\0\0\x01",
+    "\x0f\x10\x10application/grpc",
+    "\x04\x02/x",
+    "\x01\x01@",
+    "\x40\x01a\x01b",
+    "\x7f\x7f\x7f\x7f\x7f",
+    "\x20",
+];
+
+/// Longest input that is also given byte by byte.
+const SINGLES_BYTES_MAX: usize = 4096;
+
+/// Taken where something came of it and nothing was wrong; and that does not depend on how the bytes arrive.
+pub(crate) fn http2(input: &[u8]) -> Fate {
+    let whole = converse([input]);
+    let (start, end) = input.split_at(input.len() / 2);
+    assert_eq!(converse([start, end]), whole, "in halves");
+    if input.len() <= SINGLES_BYTES_MAX {
+        assert_eq!(converse(input.chunks(1)), whole, "byte by byte");
+    }
+    match whole.0.last() {
+        Some(Event::Ended(End::Failed(error))) => {
+            let text = error.to_string();
+            assert!(error.is_peers_fault() && (1..=1000).contains(&text.len()), "{text}");
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+            Fate::Refused
+        }
+        Some(_) => Fate::Taken,
+        None => Fate::Partial,
+    }
+}
+
+/// What came of it, and what was said.
+fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>) {
+    let now = Instant::now();
+    let mut connection = Connection::new(now).expect("a connection");
+    let (mut events, mut output) = (Vec::new(), connection.take_output().to_vec());
+    for piece in pieces {
+        connection.receive(Bytes::copy_from_slice(piece));
+        loop {
+            let event = connection.poll_event(now);
+            let bytes = connection.take_output();
+            output.extend_from_slice(&bytes);
+            match event {
+                Some(event) => {
+                    answer(&mut connection, &event);
+                    events.push(event);
+                }
+                None if bytes.is_empty() => break,
+                None => {}
+            }
+        }
+        assert!(connection.streams() <= limits::HTTP2_STREAMS_MAX as usize);
+    }
+    (events, output)
+}
+
+/// A consumer that echoes, ends with its peer, and knows of streams that may be over. What it says fits the windows or
+/// is left out.
+fn answer(connection: &mut Connection, event: &Event) {
+    match event {
+        Event::Opened { stream, request } => {
+            assert!(request.user_agent.len() <= limits::PEER_TEXT_BYTES_MAX);
+            // It is reset where the peer takes no fields of that size.
+            let open = connection.streams();
+            let responded = connection.respond(*stream, &[("serverid", "a")]);
+            assert_eq!(responded.is_ok(), connection.streams() == open);
+        }
+        Event::Data { stream, bytes } => {
+            assert!((1..=limits::HTTP2_FRAME_BYTES_MAX).contains(&bytes.len()));
+            let sendable_bytes = connection.sendable_bytes(*stream);
+            if let Ok(count) = connection.send(*stream, bytes) {
+                assert_eq!(count, bytes.len().min(sendable_bytes));
+            }
+            connection.credit(*stream, bytes.len());
+        }
+        Event::HalfClosed { stream } => {
+            let open = connection.streams();
+            let finished = connection.finish(*stream, 0, "é");
+            assert!(finished.is_err() || connection.streams() + 1 == open);
+        }
+        Event::Reset { stream, .. } => assert!(connection.send(*stream, b"x").is_err()),
+        Event::Window { .. } | Event::Goaway { .. } | Event::Ended(_) => {}
+    }
+}
