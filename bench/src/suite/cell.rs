@@ -245,10 +245,12 @@ impl Site<'_> {
         if let Some(congestion) = &self.wired.congestion {
             more.insert("namespace_congestion_control".to_owned(), congestion.clone());
         }
+        // As the system's file has them: which folder and which free port it was says nothing, and would make each
+        // sample's stamp another.
         for process in &self.system.processes {
-            let command = places.fill_all(&process.command).map_err(|error| error.to_string())?;
-            more.insert(format!("command_{}", process.name), command.join(" "));
+            more.insert(format!("command_{}", process.name), process.command.join(" "));
         }
+        more.insert("proxy".to_owned(), self.system.load.proxy.clone());
         for fact in &self.system.facts {
             let log = fact.log.as_ref().and_then(|log| {
                 let process = processes.iter().find(|running| running.name() == log.process)?;

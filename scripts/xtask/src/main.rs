@@ -54,6 +54,14 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Build adit and adit-bench for measuring, and run the benchmark suite; the arguments are its own
+    /// (`cargo xtask suite -- --help`).
+    #[command(disable_help_flag = true)]
+    Suite {
+        /// Handed to the suite.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Run adit against kube-apiserver's own dialer (needs Go).
     Counterparts,
     /// Build kube-apiserver and kubectl, and run adit between them and a kubelet (needs Go and etcd).
@@ -68,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Deps => deps::deps(),
         Verb::Test { all, rest } => test::test(all, &rest),
         Verb::Sim { rest } => test::sim(&rest),
+        Verb::Suite { rest } => test::suite(&rest),
         Verb::Counterparts => counterparts::counterparts(),
         Verb::Kube => counterparts::kube(),
     };

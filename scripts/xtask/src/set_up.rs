@@ -44,10 +44,14 @@ const NEEDED: &[Needed] = &[
     Needed { program: "setpriv", packages: &["util-linux"], what_for: "tests as an unprivileged user" },
 ];
 
+/// The version of cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
 /// Installs what is missing.
 pub(crate) fn set_up() -> Done {
     debian_packages()?;
     rust_components()?;
+    cargo_deny()?;
     run::step("crates", &mut run::cargo(&["fetch", "--locked"]))?;
     go_modules()
 }
@@ -92,6 +96,15 @@ fn rust_components() -> Done {
         }
     }
     Ok(())
+}
+
+fn cargo_deny() -> Done {
+    if run::has("cargo-deny") {
+        println!("── cargo-deny: present");
+        return Ok(());
+    }
+    let install = ["install", "--locked", "--quiet", "cargo-deny", "--version", CARGO_DENY];
+    run::step("cargo-deny, which takes some minutes to build", &mut run::cargo(&install))
 }
 
 fn go_modules() -> Done {

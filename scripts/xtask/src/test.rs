@@ -36,6 +36,16 @@ pub(crate) fn sim(rest: &[String]) -> Done {
     run::step("simulator", command.arg("--").args(rest))
 }
 
+/// Builds adit and adit-bench with optimisation and runs the latter's suite where the caller stands, so that its files
+/// are written there. The verb that this must not be is a test: figures are judged by people.
+pub(crate) fn suite(rest: &[String]) -> Done {
+    let build = ["build", "--locked", "--release", "--bin", "adit", "--bin", "adit-bench"];
+    run::step("release build", &mut run::cargo(&build))?;
+    let program = run::target_folder().join("release/adit-bench").display().to_string();
+    let mut command = run::command(&program, &["suite"]);
+    run::step("suite", command.current_dir(std::env::current_dir()?).args(rest))
+}
+
 /// Runs `cargo test`, shows its output, and returns the tests that were ignored or said that they skipped.
 fn rust(rest: &[String]) -> Result<Vec<String>, Failure> {
     println!("── Rust tests");

@@ -8,11 +8,14 @@ use crate::record::Sample;
 
 /// Values of one part that stand in the list; parts with more are folded below it.
 const VALUES_MAX: usize = 3;
+/// Longest value that stands in the list; parts with longer ones, such as command lines, are folded.
+const VALUE_CHARS_MAX: usize = 60;
 
 /// The list, and what differs too much to stand in it.
 pub(super) fn stamps(samples: &[Sample]) -> Markup {
-    let (short, long): (Vec<_>, Vec<_>) =
-        all(samples).into_iter().partition(|(_, values)| values.len() <= VALUES_MAX);
+    let (short, long): (Vec<_>, Vec<_>) = all(samples).into_iter().partition(|(_, values)| {
+        values.len() <= VALUES_MAX && values.iter().all(|(value, _)| value.chars().count() <= VALUE_CHARS_MAX)
+    });
     html! {
         dl.stamps {
             @for (name, values) in short {
@@ -67,8 +70,8 @@ fn all(samples: &[Sample]) -> Vec<(String, Vec<Value>)> {
     all
 }
 
-/// The different values of one part. They are told apart by network or by system if either alone decides, and by both
-/// otherwise.
+/// The different values of one part. They are told apart by network or by system if either alone decides, by the one
+/// that takes fewer words if both do, and by both otherwise.
 fn values(samples: &[Sample], part: impl Fn(&Sample) -> Option<String>) -> Vec<Value> {
     let found: Vec<(&Sample, String)> = samples
         .iter()
@@ -82,7 +85,9 @@ fn values(samples: &[Sample], part: impl Fn(&Sample) -> Option<String>) -> Vec<V
     let network = |sample: &Sample| sample.network.clone();
     let system = |sample: &Sample| sample.system.clone();
     let both = |sample: &Sample| format!("{} on {}", sample.system, sample.network);
-    told_apart(&found, network).or_else(|| told_apart(&found, system)).unwrap_or_else(|| places(&found, both))
+    let words = |values: &Vec<Value>| values.iter().map(|(_, places)| places.len()).sum::<usize>();
+    let alone = [told_apart(&found, network), told_apart(&found, system)];
+    alone.into_iter().flatten().min_by_key(words).unwrap_or_else(|| places(&found, both))
 }
 
 /// The values by place, if no place has two.
