@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::wire::clean_text;
 
-use super::engine::{Engine, Meaning};
+use super::engine::{Engine, Field, Meaning};
 use super::error::{Budget, ConnectionError, ErrorCode, Late};
 use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
@@ -247,7 +247,7 @@ impl Connection {
 
     fn meaning(&mut self, header: &Header, meaning: Meaning, now: Instant) -> Result<(), ConnectionError> {
         match meaning {
-            Meaning::Request { stream, fields, end } => self.opened(stream, fields, end),
+            Meaning::Request { stream, fields, end } => self.opened(stream, fields, end, now)?,
             Meaning::Trailers { stream } => self.half_closed(stream),
             Meaning::Data { stream, bytes, end } => self.data(header, stream, bytes, end, now)?,
             Meaning::Reset { stream, code } => self.was_reset(header, stream, code, now)?,
@@ -280,11 +280,17 @@ impl Connection {
         Ok(())
     }
 
-    fn opened(&mut self, stream: u32, fields: Vec<(Vec<u8>, Vec<u8>)>, end: bool) {
+    fn opened(
+        &mut self,
+        stream: u32,
+        fields: Vec<Field>,
+        end: bool,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
         if matches!(self.drain, Drain::Final { last } if stream > last) {
             self.engine.reset(stream, ErrorCode::REFUSED_STREAM);
             self.engine.forget_events();
-            return;
+            return self.guard.spend(Budget::Resets, now);
         }
         self.last_opened = stream;
         self.streams.insert(stream, Stream::new(self.initial_window_bytes, end));
@@ -292,6 +298,7 @@ impl Connection {
         if end {
             self.events.push_back(Event::HalfClosed { stream: StreamId(stream) });
         }
+        Ok(())
     }
 
     fn half_closed(&mut self, stream: u32) {

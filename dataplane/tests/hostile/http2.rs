@@ -137,6 +137,18 @@ fn streams_above_those_allowed_are_refused_and_then_so_is_their_peer() {
 }
 
 #[test]
+fn streams_behind_a_drain_are_refused_and_then_so_is_their_peer() {
+    let mut target = Target::new();
+    target.hear(&headers(1));
+    target.connection.drain(target.now);
+    target.now += limits::HTTP2_GOAWAY_TIME_MAX;
+    target.connection.on_time(target.now);
+    let said = target.flood(1_000_000, |number| headers(2 * number + 3));
+    target.assert_refused(said, limits::HTTP2_RESETS_MAX + 1, Budget::Resets);
+    assert_eq!(target.events, 1);
+}
+
+#[test]
 fn pings_are_answered_within_their_budget_only() {
     let mut target = Target::new();
     target.output_bytes = 0;
@@ -209,6 +221,23 @@ fn an_hpack_bomb_is_refused_before_it_is_a_list() {
     target.hear(&frame(1, END_HEADERS, 3, &[BLOCK, &[0xbe; 15_000]].concat()));
     let Some(End::Failed(error)) = &target.end else { panic!("{:?}", target.end) };
     assert_eq!(error.code(), ErrorCode::COMPRESSION_ERROR);
+    assert!(target.peak < HELD_BYTES_MAX, "{} bytes", target.peak);
+}
+
+/// RFC 7541 section 4.2 lets the peer say how large the table of our encoder may be: what differs from call to call is
+/// not put into it.
+#[test]
+fn an_hpack_table_that_the_peer_allows_to_be_large_is_not_filled() {
+    let mut target = Target::new();
+    target.hear(&frame(4, 0, 0, &[0, 1, 127, 255, 255, 255]));
+    for number in 0..5000 {
+        let stream = StreamId(2 * number + 1);
+        target.hear(&headers(stream.0));
+        let text = format!("{number:0>500}");
+        assert_eq!(target.connection.respond(stream, &[("serverid", &text)]), Ok(()), "{:?}", target.end);
+        assert_eq!(target.connection.finish(stream, 2, &text), Ok(()));
+        target.hear(b"");
+    }
     assert!(target.peak < HELD_BYTES_MAX, "{} bytes", target.peak);
 }
 
