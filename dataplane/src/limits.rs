@@ -214,6 +214,12 @@ pub const GRPC_SEND_PENDING_MESSAGES_MAX: usize = 64;
 pub const GRPC_REPLIES_MAX: usize = 64;
 /// Dials and connections of one stream. Every client of Konnectivity's has one.
 pub const GRPC_DIALS_PER_STREAM_MAX: usize = 16;
+/// Dials and connections of one old agent, over its one stream.
+pub const LEGACY_CONNECTIONS_MAX: usize = 4096;
+/// Bytes of DATA that wait for an old agent's window, at which nothing more is taken from its tunnels.
+pub const LEGACY_SEND_BYTES_TARGET: usize = 1024 * 1024;
+/// Longest credentials in the metadata of an old agent, `Bearer ` included.
+pub const AGENT_TOKEN_BYTES_MAX: usize = 6 * 1024;
 /// Longest name of a protocol in a dial; `tcp` is the only one that is served.
 pub const DIAL_PROTOCOL_BYTES_MAX: usize = 32;
 
@@ -312,7 +318,7 @@ const _: () = {
     assert!(5 + 16 * 1024 + 2048 < FRONTEND_HANDSHAKE_BYTES_MAX);
     assert!(FRONTEND_HANDSHAKES_MAX < TUNNELS_MAX);
     // The longest message and a stream's window behind it can wait; two DATA fill what may wait the other way.
-    assert!(GRPC_MESSAGE_BYTES_MAX + STREAM_WINDOW_BYTES as usize <= GRPC_BUFFER_BYTES_MAX);
+    assert!(GRPC_MESSAGE_BYTES_MAX + HTTP2_STREAM_WINDOW_BYTES as usize <= GRPC_BUFFER_BYTES_MAX);
     assert!(GRPC_DATA_BYTES_MAX * 2 <= GRPC_SEND_PENDING_BYTES_TARGET);
     assert!(GRPC_DATA_BYTES_MAX + 64 < GRPC_MESSAGE_BYTES_MAX);
     // A window can be given back before it is used up, and a stream is no reason to stop the connection.
@@ -322,5 +328,7 @@ const _: () = {
     assert!(HTTP2_HEADER_BLOCK_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
     assert!(HTTP2_STATUS_MESSAGE_BYTES_MAX * 3 < HTTP2_HEADER_LIST_BYTES_MAX as usize);
     assert!(HTTP2_PREFACE_TIME_MAX.as_millis() <= HTTP2_SETTINGS_ACK_TIME_MAX.as_millis());
+    // One connection cannot fill what all of an old agent's share.
+    assert!(GRPC_SEND_PENDING_BYTES_TARGET * 8 <= LEGACY_SEND_BYTES_TARGET);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);
 };

@@ -3,7 +3,7 @@
 //! `packet` and `framing` are the wire format (`konnectivity-client/proto/client/client.proto`, and gRPC's
 //! Length-Prefixed-Message), [`Frontend`] is the server's end of one `/ProxyService/Proxy` stream: it takes the bytes
 //! that a stream of HTTP/2 carried and gives back messages for it, credit for its window, dials to start and bytes
-//! for tunnels.
+//! for tunnels. [`Backend`] is the server's end of an old agent's `/AgentService/Connect` stream.
 //!
 //! Where a section is named, it is one of upstream's behaviour: identifiers, order and texts of
 //! kubernetes-sigs/apiserver-network-proxy at commit 4f8517c1, whose client is compiled into kube-apiserver.
@@ -11,6 +11,7 @@
 //! Deliberately absent: HTTP/2 itself, sockets, a clock (deadlines are the caller's), the choice of an agent, and what
 //! carries a tunnel behind the server. No listener offers this yet.
 
+mod backend;
 mod framing;
 mod frontend;
 mod packet;
@@ -21,6 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use backend::{AgentMetadata, Backend, BackendEvent, Ended, MetadataError, NotDialed, server_metadata};
 pub use framing::{FramingError, Message, MessageReader, PREFIX_BYTES};
 pub use frontend::{DialFailure, DialKey, Event, Frontend, Ignored, TunnelEnd, text};
 pub use packet::{Packet, PacketError};

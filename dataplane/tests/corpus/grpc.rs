@@ -1,6 +1,11 @@
-//! Konnectivity's protocol on a stream: messages, packets, and the server's end of a stream that says anything at all.
+//! Konnectivity's protocol on a stream: messages, packets, and the server's end of a client's and of an old agent's
+//! stream that say anything at all.
 
-use adit_dataplane::konnectivity::{DialFailure, Event, Frontend, MessageReader, Packet, TunnelEnd};
+use std::time::Instant;
+
+use adit_dataplane::konnectivity::{
+    Backend, BackendEvent, DialFailure, Event, Frontend, MessageReader, Packet, TunnelEnd,
+};
 use adit_dataplane::limits;
 use adit_fuzz::Fate;
 use bytes::Bytes;
@@ -26,6 +31,8 @@ pub(crate) const MESSAGES: &[&str] = &[
     "\0\0\0\0\x09\x08\x04\x22\x05\x08\x01\x1a\x01x",
     "\0\0\0\0\x09\x08\x04\x22\x05\x08\x02\x1a\x01x",
     "\0\0\0\0\x06\x08\x05\x3a\x02\x08\x05",
+    "\0\0\0\0\x08\x08\x01\x1a\x04\x10\x01\x18\x01",
+    "\0\0\0\0\x06\x08\x03\x32\x02\x10\x01",
     "\x01\0\0\0\x01",
     "\0\0\x40\0\0",
 ];
@@ -56,6 +63,8 @@ pub(crate) fn messages(input: &[u8]) -> Fate {
     assert_eq!(read(input.chunks(1)), whole, "byte by byte");
     serve([input]);
     serve(input.chunks(7));
+    hear_agent([input]);
+    hear_agent(input.chunks(7));
     match whole {
         (0, true) => Fate::Refused,
         (0, false) => Fate::Partial,
@@ -128,4 +137,39 @@ fn settle(frontend: &mut Frontend, dials: &mut i64) -> bool {
         }
     }
     worked
+}
+
+/// An agent that was asked to dial twice, and says this: every dial has one answer, and nothing is left of it.
+fn hear_agent<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
+    let now = Instant::now();
+    let mut backend = Backend::new();
+    let asked = [(); 2].map(|()| backend.dial("10.0.0.1:443").expect("few"));
+    let (mut answered, mut open) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        backend.on_bytes(now, Bytes::copy_from_slice(piece));
+        while backend.next_message().is_some() {}
+        note(&mut backend, &mut answered, &mut open);
+    }
+    backend.on_agent_gone();
+    note(&mut backend, &mut answered, &mut open);
+    for connect_id in open.clone() {
+        while backend.take(now, connect_id).is_some() {}
+    }
+    note(&mut backend, &mut answered, &mut open);
+    answered.sort_unstable();
+    assert!(answered == asked && open.is_empty() && backend.is_done(), "{backend:?}");
+}
+
+fn note(backend: &mut Backend, answered: &mut Vec<i64>, open: &mut Vec<i64>) {
+    while let Some(event) = backend.poll_event() {
+        match event {
+            BackendEvent::Established { random, connect_id } => {
+                answered.push(random);
+                open.push(connect_id);
+            }
+            BackendEvent::Failed { random, .. } => answered.push(random),
+            BackendEvent::Ended { connect_id, .. } => open.retain(|known| *known != connect_id),
+            BackendEvent::Draining | BackendEvent::Over(_) => {}
+        }
+    }
 }

@@ -281,3 +281,17 @@ fn a_tunnel_that_takes_nothing_stops_the_credit_and_gives_it_back_when_it_does()
     while stream.0.take_for_tunnel(1).is_some() {}
     assert_eq!(stream.0.take_credit(), packet.len());
 }
+
+#[test]
+fn a_tunnel_that_ends_gives_back_the_credit_that_it_held() {
+    let mut stream = Stream::established();
+    let other = stream.dials(8);
+    _ = stream.0.take_credit();
+    let packet = wire(&Packet::Data { connect_id: 1, data: vec![1; GRPC_DATA_BYTES_MAX].into() });
+    let all = 1 + INGRESS_PENDING_BYTES_TARGET / GRPC_DATA_BYTES_MAX;
+    (0..all).for_each(|_| stream.0.on_bytes(packet.clone()));
+    assert_eq!(stream.0.take_credit(), 0);
+    stream.0.on_tunnel_ended(1, TunnelEnd::Closed);
+    assert_eq!(stream.0.take_credit(), all * packet.len());
+    assert_eq!(stream.0.on_established(other), Some(2));
+}

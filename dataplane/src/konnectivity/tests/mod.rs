@@ -1,9 +1,11 @@
 //! Tests of the protocol: bytes derived from field numbers, tables of what each rule does, and properties over
 //! arbitrary bytes, cuts and orders of events.
 
+mod backend;
 mod framing;
 mod frontend;
 mod golden;
+mod metadata;
 mod misbehaviour;
 mod orders;
 mod packet;
