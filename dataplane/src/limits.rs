@@ -328,6 +328,11 @@ const _: () = {
     assert!(HTTP2_HEADER_BLOCK_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
     assert!(HTTP2_STATUS_MESSAGE_BYTES_MAX * 3 < HTTP2_HEADER_LIST_BYTES_MAX as usize);
     assert!(HTTP2_PREFACE_TIME_MAX.as_millis() <= HTTP2_SETTINGS_ACK_TIME_MAX.as_millis());
+    // What an old agent says of itself fits a list of header fields, each counting 32 bytes more than it has.
+    assert!(
+        AGENT_ID_BYTES_MAX + IDENTIFIERS_BYTES_MAX + AGENT_TOKEN_BYTES_MAX + 1024
+            <= HTTP2_HEADER_LIST_BYTES_MAX as usize
+    );
     // One connection cannot fill what all of an old agent's share.
     assert!(GRPC_SEND_PENDING_BYTES_TARGET * 8 <= LEGACY_SEND_BYTES_TARGET);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);

@@ -71,7 +71,10 @@ pub enum MetadataError {
 }
 
 impl AgentMetadata {
-    /// Reads the header fields of a call, keys in lower case. Other keys are passed over.
+    /// The keys that mean something, in lower case.
+    pub const KEYS: [&str; 3] = [AGENT_ID, IDENTIFIERS, AUTHORIZATION];
+
+    /// Reads the header fields of a call, keys in lower case. Keys that are none of [`Self::KEYS`] are passed over.
     ///
     /// # Errors
     ///

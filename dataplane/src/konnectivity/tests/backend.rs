@@ -269,6 +269,20 @@ fn bytes_that_the_agent_left_behind_are_never_an_end_where_nobody_took_them() {
 }
 
 #[test]
+fn nobody_hurries_for_what_an_agent_left_that_is_gone() {
+    let mut agent = Agent::with(&[1]);
+    (0..4).for_each(|_| agent.floods(1));
+    agent.backend.on_agent_gone();
+    assert!(agent.backend.take(agent.now, 1).is_some());
+    assert_eq!(agent.backend.deadline(), None);
+    agent.now += STOPPED_AFTER * 2;
+    agent.backend.on_deadline(agent.now);
+    assert_eq!(agent.events(), [BackendEvent::Over(Status::Ok)]);
+    agent.taken(1);
+    assert_eq!(agent.events(), [ended(1, Ended::AgentLost)]);
+}
+
+#[test]
 fn an_agent_that_ignores_flow_control_loses_the_connection_it_floods() {
     let mut agent = Agent::with(&[1, 2]);
     let chunk = vec![0; GRPC_DATA_BYTES_MAX];

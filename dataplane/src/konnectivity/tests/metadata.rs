@@ -28,6 +28,7 @@ fn an_id_may_be_empty_and_identifiers_may_be_missing() {
     let metadata = read(&[("agentid", "")]).unwrap();
     assert_eq!((metadata.agent_id.as_str(), metadata.identifiers), ("", Default::default()));
     assert!(read(&[("agentid", "a"), ("agentidentifiers", "")]).is_ok());
+    assert!(AgentMetadata::KEYS.iter().all(|key| !key.bytes().any(|byte| byte.is_ascii_uppercase())));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod backend;
 mod framing;
 mod frontend;
 mod golden;
+mod joined;
 mod metadata;
 mod misbehaviour;
 mod orders;
