@@ -9,10 +9,10 @@ use crate::proxy::Connector;
 const LIVE_PINGS_PER_SECOND: f64 = 500.0;
 /// Dials a second beside whatever is measured, where no rate is given.
 const LIVE_DIALS_PER_SECOND: f64 = 100.0;
-/// Pinging connections beside whatever is measured.
-const LIVE_PINGS: u32 = 4;
-/// Sequences of dials beside whatever is measured.
-const LIVE_DIALS: u32 = 2;
+/// Pinging connections beside whatever is measured: so many that the rate can be kept over a round trip of 30 ms.
+const LIVE_PINGS: u32 = 16;
+/// Sequences of dials beside whatever is measured: a dial takes two or three round trips.
+const LIVE_DIALS: u32 = 8;
 /// Between two cuts of a soak.
 const SOAK_CUT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a transfer in a soak.
