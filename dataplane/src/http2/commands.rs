@@ -17,8 +17,8 @@ const SEND_BYTES_MAX: usize = 65_535;
 const RESPONSE: [(&str, &str); 2] = [(":status", "200"), ("content-type", "application/grpc")];
 
 impl Connection {
-    /// Sends the response's header fields: status 200, the content type of gRPC, and `metadata`. A second time it does
-    /// nothing. [`Self::send`] does it without metadata where it was not done.
+    /// A server's: sends the response's header fields: status 200, the content type of gRPC, and `metadata`. A second
+    /// time it does nothing. [`Self::send`] does it without metadata where it was not done.
     ///
     /// # Errors
     /// [`Gone`]: the stream is over; it is reset here if the peer does not take fields of that size.
@@ -43,9 +43,12 @@ impl Connection {
     /// [`super::Event::Window`], or after [`Self::take_output`].
     ///
     /// # Errors
-    /// [`Gone`]: the stream is over.
+    /// [`Gone`]: the stream is over, or our side of it.
     pub fn send(&mut self, stream: StreamId, bytes: &[u8]) -> Result<usize, Gone> {
         self.respond(stream, &[])?;
+        if self.streams.get(&stream.0).is_none_or(|open| open.ended) {
+            return Err(Gone);
+        }
         let count = self.sendable_bytes(stream).min(bytes.len());
         if count == 0 {
             return Ok(0);
@@ -65,13 +68,14 @@ impl Connection {
         Ok(count)
     }
 
-    /// Ends a call with its status: `code` is gRPC's (0 is OK), `message` is for people, cut at
+    /// A server's: ends a call with its status: `code` is gRPC's (0 is OK), `message` is for people, cut at
     /// [`crate::limits::HTTP2_STATUS_MESSAGE_BYTES_MAX`]. What the peer still sends is thrown away: where it has not
     /// ended its side, the stream is reset with NO_ERROR behind the status (RFC 9113 section 8.1).
     ///
     /// # Errors
     /// [`Gone`]: the stream is over already.
     pub fn finish(&mut self, stream: StreamId, code: u32, message: &str) -> Result<(), Gone> {
+        debug_assert!(!self.is_client, "only a server has a status to give");
         let open = self.streams.get(&stream.0).ok_or(Gone)?;
         let (responded, peer_ended) = (open.responded, open.peer_ended);
         let (code, message) = (code.to_string(), encode_message(message));
@@ -96,6 +100,7 @@ impl Connection {
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         if self.streams.contains_key(&stream.0) {
             self.engine.reset(stream.0, code);
+            self.guard.reset_stream();
             self.close(stream);
         }
     }
@@ -112,14 +117,14 @@ impl Connection {
         }
     }
 
-    fn close(&mut self, stream: StreamId) {
+    pub(super) fn close(&mut self, stream: StreamId) {
         self.engine.forget_events();
         self.streams.remove(&stream.0);
         self.engine.output(&mut self.output);
     }
 
     /// Takes the output of a command, or resets the stream of one that failed.
-    fn settle(&mut self, stream: StreamId, sent: Result<(), ConnectionError>) -> Result<(), Gone> {
+    pub(super) fn settle(&mut self, stream: StreamId, sent: Result<(), ConnectionError>) -> Result<(), Gone> {
         if sent.is_err() {
             self.reset(stream, ErrorCode::INTERNAL_ERROR);
             return Err(Gone);

@@ -36,43 +36,60 @@ enum Drain {
     Final { last: u32 },
 }
 
-/// The server's side of one connection. See the module for what it bounds.
+/// One connection, of a server or of a client. See the module for what it bounds.
 ///
 /// Give it what was received with [`Self::receive`] while [`Self::wants_input`], take [`Self::poll_event`] until there
 /// is none, write [`Self::take_output`], and call [`Self::on_time`] at [`Self::deadline`].
 #[derive(Debug)]
 pub struct Connection {
+    /// It opens the streams, and the peer answers; otherwise the other way round.
+    pub(super) is_client: bool,
     pub(super) engine: Engine,
     frames: Frames,
     pub(super) guard: Guard,
     pub(super) streams: BTreeMap<u32, Stream>,
     pub(super) output: BytesMut,
     /// Of one frame, and not taken yet.
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     /// What the peer lets all streams send together. Never negative.
     pub(super) send_window_bytes: i64,
-    initial_window_bytes: u32,
+    pub(super) initial_window_bytes: u32,
     /// Received and not given back to the connection's window.
     uncredited_bytes: usize,
-    /// The highest stream that was opened.
+    /// The highest stream that the peer opened: none, where it is a server.
     last_opened: u32,
+    /// The peer, a server, takes no more streams.
+    pub(super) peer_leaves: bool,
     drain: Drain,
     /// Until when the peer's first SETTINGS are waited for.
     preface_until: Option<Instant>,
     /// Until when the acknowledgement of ours is waited for.
     settings_ack_until: Option<Instant>,
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Connection {
-    /// Begins. Our SETTINGS are output already.
+    /// Begins as a server. Our SETTINGS are output already.
     ///
     /// # Errors
     /// [`ConnectionError::Internal`]: none was seen, but the library allows for some.
-    pub fn new(now: Instant) -> Result<Self, ConnectionError> {
+    pub fn server(now: Instant) -> Result<Self, ConnectionError> {
+        Ok(Self::new(Engine::server()?, false, now))
+    }
+
+    /// Begins as a client. The preface and our SETTINGS are output already, and streams can be opened.
+    ///
+    /// # Errors
+    /// As [`Self::server`].
+    pub fn client(now: Instant) -> Result<Self, ConnectionError> {
+        Ok(Self::new(Engine::client()?, true, now))
+    }
+
+    fn new(engine: Engine, is_client: bool, now: Instant) -> Self {
         let mut connection = Self {
-            engine: Engine::server()?,
-            frames: Frames::default(),
+            is_client,
+            engine,
+            frames: Frames::new(!is_client),
             guard: Guard::new(now),
             streams: BTreeMap::new(),
             output: BytesMut::new(),
@@ -81,13 +98,14 @@ impl Connection {
             initial_window_bytes: INITIAL_WINDOW_BYTES,
             uncredited_bytes: 0,
             last_opened: 0,
+            peer_leaves: false,
             drain: Drain::None,
             preface_until: Some(now + HTTP2_PREFACE_TIME_MAX),
             settings_ack_until: Some(now + HTTP2_SETTINGS_ACK_TIME_MAX),
             ended: false,
         };
         connection.engine.output(&mut connection.output);
-        Ok(connection)
+        connection
     }
 
     /// Whether more may be received: output has room, and the connection is not over.
@@ -183,9 +201,14 @@ impl Connection {
     /// Drains: streams go on to their end, new ones are refused as soon as the peer can know. Then the connection ends.
     ///
     /// First comes a GOAWAY that names no stream, with a PING; when that is acknowledged, or too late, the one that
-    /// does (RFC 9113 section 6.8). A second call does nothing.
+    /// does (RFC 9113 section 6.8). A client says one GOAWAY, and opens no more streams. A second call does nothing.
     pub fn drain(&mut self, now: Instant) {
-        if self.drain == Drain::None && !self.ended {
+        if self.drain != Drain::None || self.ended {
+            return;
+        }
+        if self.is_client {
+            self.finish_drain();
+        } else {
             self.put_goaway(STREAM_MAX, ErrorCode::NO_ERROR, "");
             self.output.put_slice(&[0, 0, 8, 6, 0, 0, 0, 0, 0]);
             self.output.put_slice(&DRAIN_PING);
@@ -231,9 +254,7 @@ impl Connection {
         if !came_to_something {
             match header.kind {
                 Kind::RstStream => self.guard.spend(Budget::Resets, now)?,
-                Kind::Headers | Kind::Continuation if header.ends_headers => {
-                    self.guard.spend(Budget::StrayHeaders, now)?;
-                }
+                Kind::Headers | Kind::Continuation if header.ends_headers => self.guard.stray_headers(now)?,
                 _ => {}
             }
         }
@@ -247,8 +268,12 @@ impl Connection {
 
     fn meaning(&mut self, header: &Header, meaning: Meaning, now: Instant) -> Result<(), ConnectionError> {
         match meaning {
-            Meaning::Request { stream, fields, end } => self.opened(stream, fields, end, now)?,
-            Meaning::Trailers { stream } => self.half_closed(stream),
+            Meaning::Headers { stream, fields, end } if self.is_client => {
+                self.answered(stream, fields, end)?
+            }
+            Meaning::Headers { stream, fields, end } => self.opened(stream, fields, end, now)?,
+            Meaning::Trailers { stream, fields } if self.is_client => self.finished(stream, fields, true),
+            Meaning::Trailers { stream, .. } => self.half_closed(stream),
             Meaning::Data { stream, bytes, end } => self.data(header, stream, bytes, end, now)?,
             Meaning::Reset { stream, code } => self.was_reset(header, stream, code, now)?,
             Meaning::Settings => {
@@ -261,7 +286,8 @@ impl Connection {
                     self.finish_drain();
                 }
             }
-            Meaning::Goaway { code, debug } => {
+            Meaning::Goaway { last, code, debug } => {
+                self.peer_goes(last);
                 let text = clean_text(&String::from_utf8_lossy(&debug), PEER_TEXT_BYTES_MAX);
                 self.events.push_back(Event::Goaway { code, text });
             }
@@ -327,8 +353,10 @@ impl Connection {
         if !bytes.is_empty() {
             self.events.push_back(Event::Data { stream: StreamId(stream), bytes });
         }
-        if end {
-            self.half_closed(stream);
+        match end {
+            true if self.is_client => self.finished(stream, Vec::new(), true),
+            true => self.half_closed(stream),
+            false => {}
         }
         Ok(())
     }
@@ -361,6 +389,11 @@ impl Connection {
         if change > 0 && !self.streams.is_empty() {
             self.events.push_back(Event::Window { stream: None });
         }
+    }
+
+    /// Whether nothing new may begin.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.ended || self.peer_leaves || self.drain != Drain::None
     }
 
     fn finish_drain(&mut self) {

@@ -1,4 +1,4 @@
-//! The only file that knows `shiguredo_http2`: one connection of it as a server, fed frame by frame.
+//! The only file that knows `shiguredo_http2`: one connection of it, fed frame by frame.
 //!
 //! It understands frames, HPACK, the states of streams and both directions' windows. None of its types leave this
 //! file, so that it can be replaced (docs/adr/0009-http2.md says by what).
@@ -26,10 +26,10 @@ pub(super) type Field = (Vec<u8>, Vec<u8>);
 /// What one frame meant.
 #[derive(Debug)]
 pub(super) enum Meaning {
-    /// A request began.
-    Request { stream: u32, fields: Vec<Field>, end: bool },
-    /// A request's trailers, which end it.
-    Trailers { stream: u32 },
+    /// A request, or a response, began.
+    Headers { stream: u32, fields: Vec<Field>, end: bool },
+    /// Trailers, which end it.
+    Trailers { stream: u32, fields: Vec<Field> },
     /// Payload without its padding.
     Data { stream: u32, bytes: Bytes, end: bool },
     /// A stream was reset: by the peer, or by the library for something that the peer did.
@@ -40,8 +40,8 @@ pub(super) enum Meaning {
     SettingsAck,
     /// The acknowledgement of a PING.
     PingAck([u8; 8]),
-    /// The peer goes away.
-    Goaway { code: ErrorCode, debug: Vec<u8> },
+    /// The peer goes away, and has not looked at streams above the last.
+    Goaway { last: u32, code: ErrorCode, debug: Vec<u8> },
     /// A window grew: a stream's, or the connection's.
     Window { stream: Option<u32>, bytes: u32 },
     /// Nothing that matters above.
@@ -65,6 +65,16 @@ impl Engine {
         Ok(Self(connection))
     }
 
+    /// Begins as a client: the preface and our SETTINGS are the first output.
+    ///
+    /// # Errors
+    /// As [`Self::server`].
+    pub(super) fn client() -> Result<Self, ConnectionError> {
+        let mut connection = Connection::client(LIMITS);
+        connection.initiate().map_err(|error| internal(&error))?;
+        Ok(Self(connection))
+    }
+
     /// Takes one whole frame.
     ///
     /// # Errors
@@ -85,10 +95,11 @@ impl Engine {
         let Some(event) = self.0.poll_event() else { return Ok(None) };
         Ok(Some(match event {
             Event::HeadersReceived { stream_id, headers, end_stream, .. } => {
-                let fields = headers.iter().map(|field| (field.name().to_vec(), field.value().to_vec()));
-                Meaning::Request { stream: stream_id.as_u32(), fields: fields.collect(), end: end_stream }
+                Meaning::Headers { stream: stream_id.as_u32(), fields: decoded(&headers), end: end_stream }
             }
-            Event::TrailersReceived { stream_id, .. } => Meaning::Trailers { stream: stream_id.as_u32() },
+            Event::TrailersReceived { stream_id, trailers } => {
+                Meaning::Trailers { stream: stream_id.as_u32(), fields: decoded(&trailers) }
+            }
             Event::DataReceived { stream_id, data, end_stream } => {
                 Meaning::Data { stream: stream_id.as_u32(), bytes: data.into(), end: end_stream }
             }
@@ -98,8 +109,9 @@ impl Engine {
             Event::SettingsReceived { ack: false } => Meaning::Settings,
             Event::SettingsReceived { ack: true } => Meaning::SettingsAck,
             Event::PingReceived { opaque_data, ack: true } => Meaning::PingAck(opaque_data),
-            Event::GoawayReceived { error_code, debug_data, .. } => {
-                Meaning::Goaway { code: ErrorCode(error_code.as_u32()), debug: debug_data }
+            Event::GoawayReceived { last_stream_id, error_code, debug_data } => {
+                let code = ErrorCode(error_code.as_u32());
+                Meaning::Goaway { last: last_stream_id.as_u32(), code, debug: debug_data }
             }
             Event::WindowUpdateReceived { stream_id, increment } => {
                 Meaning::Window { stream: stream_id.non_zero().map(|id| id.as_u32()), bytes: increment }
@@ -127,6 +139,30 @@ impl Engine {
     /// The longest frame that the peer takes (SETTINGS_MAX_FRAME_SIZE).
     pub(super) fn frame_bytes_max(&self) -> u32 {
         self.0.remote_settings().max_frame_size().get()
+    }
+
+    /// How many streams the peer lets be open at once (SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub(super) fn streams_max(&self) -> u32 {
+        self.0.remote_settings().max_concurrent_streams().unwrap_or(u32::MAX)
+    }
+
+    /// Sends a request's header fields, and returns its stream.
+    ///
+    /// # Errors
+    /// A field is none, the peer does not take so many, or there are no numbers left.
+    pub(super) fn open(&mut self, fields: &[(&str, &str)]) -> Result<u32, ConnectionError> {
+        let fields = encodable(fields)?;
+        let stream = self.0.start_stream(fields, false).map_err(|error| internal(&error))?;
+        Ok(stream.as_u32())
+    }
+
+    /// Ends our side of a stream.
+    ///
+    /// # Errors
+    /// The stream is over.
+    pub(super) fn half_close(&mut self, stream: u32) -> Result<(), ConnectionError> {
+        let ended = self.0.send_data(StreamId::from_wire(stream), Vec::new(), true);
+        ended.map_err(|error| internal(&error))
     }
 
     /// Sends a response's header fields, or all of it.
@@ -187,11 +223,16 @@ impl Engine {
     }
 }
 
+fn decoded(fields: &[HeaderField]) -> Vec<Field> {
+    fields.iter().map(|field| (field.name().to_vec(), field.value().to_vec())).collect()
+}
+
 /// Fields as the library wants them. Values that differ from call to call are never put into HPACK's table, whose size
 /// the peer decides (RFC 7541 section 4.2).
 fn encodable(fields: &[(&str, &str)]) -> Result<Vec<HeaderField>, ConnectionError> {
     let encodable = fields.iter().map(|(name, value)| {
-        let constant = matches!(*name, ":status" | "content-type" | "grpc-status");
+        let constant =
+            name.starts_with(':') || matches!(*name, "content-type" | "te" | "user-agent" | "grpc-status");
         HeaderField::new_with_sensitive(name, value, !constant)
             .map_err(|error| ConnectionError::Internal(format!("header field {name}: {error:?}")))
     });

@@ -20,7 +20,7 @@ impl fmt::Display for StreamId {
 }
 
 /// The header fields of a request.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `:method`: POST for gRPC.
     pub method: String,
@@ -30,23 +30,19 @@ pub struct Request {
     pub content_type: String,
     /// `user-agent`, made fit for a log and at most [`PEER_TEXT_BYTES_MAX`] long.
     pub user_agent: String,
-    /// All fields but the pseudo-header fields, names in lower case. Together no longer than
-    /// [`crate::limits::HTTP2_HEADER_LIST_BYTES_MAX`].
-    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    /// All fields but the pseudo-header fields.
+    pub metadata: Metadata,
 }
 
 impl Request {
     /// From decoded fields, which the library has validated (RFC 9113 section 8.3.1).
     pub(super) fn new(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
-        let text = |name: &[u8]| {
-            let value = fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_slice());
-            String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
-        };
-        let (method, path) = (text(b":method"), text(b":path"));
-        let (content_type, user_agent) = (text(b"content-type"), text(b"user-agent"));
+        let mut metadata = Metadata(fields);
+        let (method, path) = (metadata.text(":method"), metadata.text(":path"));
+        let (content_type, user_agent) = (metadata.text("content-type"), metadata.text("user-agent"));
         let user_agent = clean_text(&user_agent, PEER_TEXT_BYTES_MAX);
-        let fields = fields.into_iter().filter(|(name, _)| !name.starts_with(b":")).collect();
-        Self { method, path, content_type, user_agent, fields }
+        metadata.0.retain(|(name, _)| !name.starts_with(b":"));
+        Self { method, path, content_type, user_agent, metadata }
     }
 
     /// Whether it is a call of gRPC (its HTTP/2 protocol's "Requests"): POST, and the content type.
@@ -55,24 +51,40 @@ impl Request {
         let rest = self.content_type.strip_prefix("application/grpc");
         self.method == "POST" && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
     }
+}
 
+/// Header fields that are not pseudo-header fields, names in lower case. Together no longer than
+/// [`crate::limits::HTTP2_HEADER_LIST_BYTES_MAX`].
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Metadata(pub(super) Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Metadata {
     /// The values of a field, in order. The name is in lower case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let wanted = self.fields.iter().filter(move |(field, _)| field == name.as_bytes());
+        let wanted = self.0.iter().filter(move |(field, _)| field == name.as_bytes());
         wanted.map(|(_, value)| value.as_slice())
+    }
+
+    /// A field's first value as text, or nothing.
+    pub(super) fn text(&self, name: &str) -> String {
+        String::from_utf8_lossy(self.values(name).next().unwrap_or_default()).into_owned()
     }
 }
 
-/// Without the other fields: there are bearer tokens among them.
-impl fmt::Debug for Request {
+/// How many there are, and none of them: there are bearer tokens among them.
+impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("method", &self.method)
-            .field("path", &self.path)
-            .field("content_type", &self.content_type)
-            .field("user_agent", &self.user_agent)
-            .finish_non_exhaustive()
+        write!(f, "Metadata({} fields)", self.0.len())
     }
+}
+
+/// How a call ended, as the server says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallStatus {
+    /// `grpc-status`: 0 is OK. `None`: there was none, so it is no gRPC that answered.
+    pub code: Option<u32>,
+    /// `grpc-message`, decoded, or what there was instead; made fit for a log and at most [`PEER_TEXT_BYTES_MAX`] long.
+    pub message: String,
 }
 
 /// How a connection ended.
@@ -87,14 +99,28 @@ pub enum End {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A request, on a stream that is new.
+    /// To a server: a request, on a stream that is new.
     Opened {
         /// The new stream.
         stream: StreamId,
         /// Its header fields.
         request: Request,
     },
-    /// Part of a request's payload, never empty, at most [`crate::limits::HTTP2_FRAME_BYTES_MAX`]. Whoever has passed
+    /// To a client: the response has begun.
+    Answered {
+        /// The stream.
+        stream: StreamId,
+        /// Its header fields.
+        metadata: Metadata,
+    },
+    /// To a client: the call has ended, and its stream is over.
+    Finished {
+        /// The stream.
+        stream: StreamId,
+        /// How.
+        status: CallStatus,
+    },
+    /// Part of what the peer sends, never empty, at most [`crate::limits::HTTP2_FRAME_BYTES_MAX`]. Whoever has passed
     /// it on says so to [`super::Connection::credit`].
     Data {
         /// The stream.
@@ -102,7 +128,7 @@ pub enum Event {
         /// The payload, without padding.
         bytes: Bytes,
     },
-    /// The peer ended its side of a stream.
+    /// To a server: the peer ended its side of a stream.
     HalfClosed {
         /// The stream.
         stream: StreamId,
@@ -121,7 +147,8 @@ pub enum Event {
         /// The stream, or all.
         stream: Option<StreamId>,
     },
-    /// The peer will open no more streams. Those that there are go on.
+    /// The peer goes away: a client opens no more streams, a server takes no more. Those that there are go on, but for
+    /// those that a server has not looked at: they are reset with REFUSED_STREAM, in events before this.
     Goaway {
         /// Why.
         code: ErrorCode,

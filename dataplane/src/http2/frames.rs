@@ -79,7 +79,7 @@ pub(super) enum Cut {
 }
 
 /// Cuts the input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
     preface_seen: bool,
     /// The unfinished preface or frame.
@@ -89,6 +89,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Of a client, who says the preface first, or of a server.
+    pub(super) fn new(begins_with_preface: bool) -> Self {
+        Self { preface_seen: !begins_with_preface, partial: BytesMut::new(), pieces: VecDeque::new() }
+    }
+
     /// Takes what was received.
     pub(super) fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {

@@ -29,13 +29,15 @@ pub(super) struct Guard {
     spent: [u32; Budget::COUNT],
     earned_pings: u32,
     earned_window_updates: u32,
+    /// Answers that may cross our resets.
+    earned_strays: u32,
     block: Option<Block>,
 }
 
 impl Guard {
     pub(super) fn new(now: Instant) -> Self {
         let spent = [0; Budget::COUNT];
-        Self { since: now, spent, earned_pings: 0, earned_window_updates: 0, block: None }
+        Self { since: now, spent, earned_pings: 0, earned_window_updates: 0, earned_strays: 0, block: None }
     }
 
     /// Takes note that a frame has begun: from now on the peer is expected to finish what it says.
@@ -108,6 +110,19 @@ impl Guard {
         self.earned_pings = self.earned_pings.saturating_add(frames).min(HTTP2_EARNED_MAX);
         let updates = self.earned_window_updates.saturating_add(frames.saturating_mul(2));
         self.earned_window_updates = updates.min(HTTP2_EARNED_MAX);
+    }
+
+    /// Takes note that we reset a stream, whose header block may be on its way.
+    pub(super) fn reset_stream(&mut self) {
+        self.earned_strays = self.earned_strays.saturating_add(1).min(HTTP2_EARNED_MAX);
+    }
+
+    /// Takes note of a header block of a closed stream.
+    ///
+    /// # Errors
+    /// There have been too many of them.
+    pub(super) fn stray_headers(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if use_earned(&mut self.earned_strays) { Ok(()) } else { self.spend(Budget::StrayHeaders, now) }
     }
 
     /// When the header block under way must have ended.

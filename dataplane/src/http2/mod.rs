@@ -1,11 +1,11 @@
-//! The server's side of HTTP/2 (RFC 9113) for gRPC, without input and output: bytes and `now` in, events and bytes out.
+//! HTTP/2 (RFC 9113) for gRPC, both sides, without input and output: bytes and `now` in, events and bytes out.
 //!
 //! ```text
 //!   bytes ─▶ frames (where they begin and end) ─▶ guard (budgets, deadlines) ─▶ engine (shiguredo_http2) ─▶ events
 //!                                                 commands ─▶ streams (windows, credit) ─▶ engine ─▶ bytes
 //! ```
 //!
-//! [`Connection`] is all of it for one connection. No listener offers it yet.
+//! [`Connection`] is all of it for one connection. No listener offers it, and nothing dials with it, yet.
 //!
 //! **What is bounded, and by whom.** Input waits where it was received until the event before it was taken, and one
 //! unfinished frame is copied out; so a connection holds one frame's events. While [`HTTP2_OUTPUT_BYTES_TARGET`] of
@@ -18,12 +18,13 @@
 //! raw (`/run/…`), and nothing is derived from it. An `@` in it is refused with PROTOCOL_ERROR on that stream, because
 //! the library takes it for user information (RFC 9113 section 8.3.1): a socket's path must not contain one.
 //!
-//! Deliberately absent: the client's side, push, priorities, a choice of who sends next (the consumer's, who knows what
+//! Deliberately absent: push, priorities, a choice of who sends next (the consumer's, who knows what
 //! waits), messages and their length prefix, keep-alive, and TLS.
 //!
 //! [`HTTP2_OUTPUT_BYTES_TARGET`]: crate::limits::HTTP2_OUTPUT_BYTES_TARGET
 //! [`HTTP2_STREAM_WINDOW_BYTES`]: crate::limits::HTTP2_STREAM_WINDOW_BYTES
 
+mod client;
 mod commands;
 mod connection;
 mod engine;
@@ -37,6 +38,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Call, NotOpened};
 pub use connection::Connection;
 pub use error::{Budget, ConnectionError, ErrorCode, Gone, Late};
-pub use event::{End, Event, Request, StreamId};
+pub use event::{CallStatus, End, Event, Metadata, Request, StreamId};

@@ -26,24 +26,39 @@ pub(super) fn encode_message(message: &str) -> String {
     encoded
 }
 
+/// What `grpc-message` says: the reverse, which leaves alone what is not encoded as it should be.
+pub(super) fn decode_message(encoded: &[u8]) -> String {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte == b'%'
+            && let [high, low, behind @ ..] = rest
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            decoded.push(high << 4 | low);
+            rest = behind;
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{HTTP2_STATUS_MESSAGE_BYTES_MAX, encode_message};
+    use super::{HTTP2_STATUS_MESSAGE_BYTES_MAX, decode_message, encode_message};
 
-    fn decode(encoded: &str) -> Vec<u8> {
-        let mut bytes = encoded.bytes();
-        let digit = |bytes: &mut std::str::Bytes<'_>| (bytes.next().unwrap() as char).to_digit(16).unwrap();
-        let mut decoded = Vec::new();
-        while let Some(byte) = bytes.next() {
-            decoded.push(if byte == b'%' {
-                u8::try_from(digit(&mut bytes) * 16 + digit(&mut bytes)).unwrap()
-            } else {
-                byte
-            });
+    #[test]
+    fn a_message_that_is_badly_encoded_is_shown_as_it_came() {
+        for (encoded, message) in
+            [("a%2", "a%2"), ("100%", "100%"), ("%zz%41", "%zzA"), ("%C3%A9 %e9", "é \u{fffd}")]
+        {
+            assert_eq!(decode_message(encoded.as_bytes()), message);
         }
-        decoded
     }
 
     #[test]
@@ -58,8 +73,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_message_comes_out_as_it_went_in_up_to_its_longest(message in "\\PC{0,700}") {
-            let decoded = decode(&encode_message(&message));
-            prop_assert!(message.as_bytes().starts_with(&decoded));
+            let decoded = decode_message(encode_message(&message).as_bytes());
+            prop_assert!(message.starts_with(&decoded));
             prop_assert!(decoded.len() == message.len() || decoded.len() + 4 > HTTP2_STATUS_MESSAGE_BYTES_MAX);
             prop_assert!(decoded.len() <= HTTP2_STATUS_MESSAGE_BYTES_MAX);
         }

@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub(super) served: bool,
     /// The peer ended its side.
     pub(super) peer_ended: bool,
+    /// We ended ours.
+    pub(super) ended: bool,
 }
 
 impl Stream {
@@ -28,6 +30,7 @@ impl Stream {
             responded: false,
             served: false,
             peer_ended,
+            ended: false,
         }
     }
 

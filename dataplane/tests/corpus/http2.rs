@@ -56,7 +56,7 @@ pub(crate) fn http2(input: &[u8]) -> Fate {
 /// What came of it, and what was said.
 fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>) {
     let now = Instant::now();
-    let mut connection = Connection::new(now).expect("a connection");
+    let mut connection = Connection::server(now).expect("a connection");
     let (mut events, mut output) = (Vec::new(), connection.take_output().to_vec());
     for piece in pieces {
         connection.receive(Bytes::copy_from_slice(piece));
@@ -103,6 +103,7 @@ fn answer(connection: &mut Connection, event: &Event) {
             assert!(finished.is_err() || connection.streams() + 1 == open);
         }
         Event::Reset { stream, .. } => assert!(connection.send(*stream, b"x").is_err()),
+        Event::Answered { .. } | Event::Finished { .. } => unreachable!("a server is told of requests"),
         Event::Window { .. } | Event::Goaway { .. } | Event::Ended(_) => {}
     }
 }

@@ -49,7 +49,7 @@ struct Target {
 impl Target {
     fn new() -> Self {
         let (before, now) = (held_bytes(), Instant::now());
-        let connection = Connection::new(now).expect("a connection");
+        let connection = Connection::server(now).expect("a connection");
         let mut target = Self { connection, now, before, peak: 0, events: 0, output_bytes: 0, end: None };
         target.hear(PREFACE);
         target.hear(&frame(4, 0, 0, b""));

@@ -1,6 +1,7 @@
 //! A whole connection: against frames written by hand, and against the library's client. Floods, with what they hold,
 //! are `dataplane/tests/hostile`'s.
 
+mod client;
 mod conversation;
 mod deadlines;
 mod drain;
@@ -68,7 +69,7 @@ impl Server {
     /// One that nobody has spoken to.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { connection: Connection::new(now).unwrap(), now, output: Vec::new() }
+        Self { connection: Connection::server(now).unwrap(), now, output: Vec::new() }
     }
 
     /// One whose peer has greeted it.

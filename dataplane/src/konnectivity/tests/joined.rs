@@ -47,7 +47,7 @@ impl Joined {
     fn new() -> Self {
         let now = Instant::now();
         let mut joined = Self {
-            connection: Connection::new(now).unwrap(),
+            connection: Connection::server(now).unwrap(),
             frontend: Frontend::new(),
             now,
             unsent: Bytes::new(),
