@@ -26,7 +26,7 @@ use crate::limits::{
 };
 
 use super::framing::{Message, MessageReader};
-use super::frontend::DialFailure;
+use super::frontend::{DialFailure, TunnelEnd};
 use super::packet::{Packet, PacketError};
 use super::pieces::Pieces;
 use super::status::{Status, Violation};
@@ -85,6 +85,16 @@ impl Ended {
                  upgrade the agent"
             }
             Self::AgentLost => "the agent was lost",
+        }
+    }
+
+    /// What a client is told of it: an agent's error is passed on, and the loss of an agent is none (section 2.3).
+    #[must_use]
+    pub fn into_tunnel_end(self) -> TunnelEnd {
+        match self {
+            Self::Closed(error) if !error.is_empty() => TunnelEnd::Failed(error),
+            Self::Closed(_) | Self::AgentLost => TunnelEnd::Closed,
+            Self::Stopped => TunnelEnd::Failed(self.text().to_owned()),
         }
     }
 }

@@ -254,6 +254,7 @@ impl Frontend {
         }
         let error = match end {
             TunnelEnd::Closed => String::new(),
+            TunnelEnd::Failed(error) => error,
             TunnelEnd::NotPassedOn => text::CLOSE_NOT_PASSED_ON.to_owned(),
         };
         self.reply(&Packet::CloseRsp { connect_id, error });

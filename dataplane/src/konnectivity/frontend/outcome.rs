@@ -93,10 +93,12 @@ impl DialFailure {
 
 /// How a connection ended, towards the agent. The client is not told whether it was an end or a reset: an agent's
 /// CLOSE_RSP has an empty error for both (section 3.5), and so has a server's when the agent is lost (section 2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelEnd {
     /// It is over: the target's end, a reset, the agent's loss, or a close that the client asked for.
     Closed,
+    /// The same with an error to pass on: an old agent's own, or why a connection was cut off.
+    Failed(String),
     /// The close that the client asked for could not be passed on.
     NotPassedOn,
 }

@@ -107,6 +107,13 @@ fn everything_sent_before_close_req_is_taken_before_the_close_and_nothing_comes_
 }
 
 #[test]
+fn an_agents_error_is_passed_on_with_the_close() {
+    let mut stream = Stream::established();
+    stream.0.on_tunnel_ended(1, TunnelEnd::Failed("tunnel: broken".into()));
+    assert_eq!(stream.hears(), [close_rsp(1, "tunnel: broken")]);
+}
+
+#[test]
 fn a_close_that_cannot_be_passed_on_is_answered_with_konnectivitys_words() {
     let mut stream = Stream::established();
     stream.says(&close_req(1));

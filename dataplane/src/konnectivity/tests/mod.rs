@@ -6,6 +6,7 @@ mod framing;
 mod frontend;
 mod golden;
 mod joined;
+mod legacy;
 mod metadata;
 mod misbehaviour;
 mod orders;
