@@ -117,7 +117,11 @@ impl Frames {
         }
         let Some(header) = self.header() else { return Ok(None) };
         if header.bytes > HTTP2_FRAME_BYTES_MAX {
-            let text = format!("a frame of {} bytes; {HTTP2_FRAME_BYTES_MAX} are allowed", header.bytes);
+            let text = if self.speaks_http1() {
+                "it answers in HTTP/1: it is no gRPC server, or one of TLS spoken to without".to_owned()
+            } else {
+                format!("a frame of {} bytes; {HTTP2_FRAME_BYTES_MAX} are allowed", header.bytes)
+            };
             return Err(ConnectionError::Protocol { code: ErrorCode::FRAME_SIZE_ERROR, text });
         }
         Ok(self.take(HEADER_BYTES + header.bytes).map(|bytes| Cut::Frame(header, bytes)))
@@ -134,6 +138,12 @@ impl Frames {
             }
             _ => self.gather(HEADER_BYTES).then(|| Header::parse(&self.partial)),
         }
+    }
+
+    /// Whether what should be a frame's header is the status line of an HTTP/1 server.
+    fn speaks_http1(&self) -> bool {
+        let status_line = |bytes: &[u8]| bytes.starts_with(b"HTTP/1.");
+        status_line(&self.partial) || self.pieces.front().is_some_and(|first| status_line(first))
     }
 
     fn preface(&mut self) -> Result<Option<Cut>, ConnectionError> {

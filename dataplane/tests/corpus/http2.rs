@@ -1,8 +1,9 @@
-//! One HTTP/2 connection of the server's side, from its first byte, with a consumer that answers everything.
+//! One HTTP/2 connection from its first byte: of a server whose consumer answers everything, and of a client with two
+//! calls.
 
 use std::time::Instant;
 
-use adit_dataplane::http2::{Connection, End, Event};
+use adit_dataplane::http2::{Call, Connection, End, Event};
 use adit_dataplane::limits;
 use adit_fuzz::Fate;
 use bytes::Bytes;
@@ -33,13 +34,31 @@ pub(crate) const FRAMES: &[&str] = &[
 /// Longest input that is also given byte by byte.
 const SINGLES_BYTES_MAX: usize = 4096;
 
+/// What a client says.
+pub(crate) fn requests(input: &[u8]) -> Fate {
+    hear(input, || Connection::server(Instant::now()).expect("a connection"))
+}
+
+/// What a server says.
+pub(crate) fn responses(input: &[u8]) -> Fate {
+    hear(input, || {
+        let mut connection = Connection::client(Instant::now()).expect("a connection");
+        let call = Call { scheme: "http", authority: "a", path: "/x", user_agent: "adit", metadata: &[] };
+        for _ in 0..2 {
+            let stream = connection.open(call).expect("a stream");
+            assert_eq!(connection.send(stream, b"question"), Ok(8));
+        }
+        connection
+    })
+}
+
 /// Taken where something came of it and nothing was wrong; and that does not depend on how the bytes arrive.
-pub(crate) fn http2(input: &[u8]) -> Fate {
-    let whole = converse([input]);
+fn hear(input: &[u8], begin: impl Fn() -> Connection) -> Fate {
+    let whole = converse(begin(), [input]);
     let (start, end) = input.split_at(input.len() / 2);
-    assert_eq!(converse([start, end]), whole, "in halves");
+    assert_eq!(converse(begin(), [start, end]), whole, "in halves");
     if input.len() <= SINGLES_BYTES_MAX {
-        assert_eq!(converse(input.chunks(1)), whole, "byte by byte");
+        assert_eq!(converse(begin(), input.chunks(1)), whole, "byte by byte");
     }
     match whole.0.last() {
         Some(Event::Ended(End::Failed(error))) => {
@@ -54,9 +73,11 @@ pub(crate) fn http2(input: &[u8]) -> Fate {
 }
 
 /// What came of it, and what was said.
-fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>) {
+fn converse<'a>(
+    mut connection: Connection,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Event>, Vec<u8>) {
     let now = Instant::now();
-    let mut connection = Connection::server(now).expect("a connection");
     let (mut events, mut output) = (Vec::new(), connection.take_output().to_vec());
     for piece in pieces {
         connection.receive(Bytes::copy_from_slice(piece));
@@ -103,7 +124,15 @@ fn answer(connection: &mut Connection, event: &Event) {
             assert!(finished.is_err() || connection.streams() + 1 == open);
         }
         Event::Reset { stream, .. } => assert!(connection.send(*stream, b"x").is_err()),
-        Event::Answered { .. } | Event::Finished { .. } => unreachable!("a server is told of requests"),
+        Event::Answered { stream, .. } => {
+            // It is over where the same frame ended it.
+            let _ = connection.half_close(*stream);
+        }
+        Event::Finished { stream, status } => {
+            assert!(status.message.len() <= limits::PEER_TEXT_BYTES_MAX);
+            assert!(!status.message.chars().any(char::is_control));
+            assert!(connection.half_close(*stream).is_err());
+        }
         Event::Window { .. } | Event::Goaway { .. } | Event::Ended(_) => {}
     }
 }

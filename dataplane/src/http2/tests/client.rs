@@ -202,12 +202,24 @@ fn a_server_that_answers_what_nobody_asked_breaks_the_protocol() {
         (frame(1, END_HEADERS, 3, OK), ErrorCode::PROTOCOL_ERROR),
         (frame(1, END_HEADERS, 2, OK), ErrorCode::PROTOCOL_ERROR),
         (frame(5, END_HEADERS, 1, &[&[0, 0, 0, 2], OK].concat()), ErrorCode::PROTOCOL_ERROR),
-        (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), ErrorCode::FRAME_SIZE_ERROR),
     ] {
         let mut client = Client::open();
         let error = failure(&client.hear(&said));
         assert_eq!(error.code(), code, "{error}");
         assert_eq!(client.connection.open(CALL), Err(NotOpened::Leaving));
+    }
+}
+
+#[test]
+fn a_server_that_speaks_http1_is_recognised_however_its_answer_is_cut() {
+    for bytes in [&b"HTTP/1.1 400 Bad Request\r\n"[..], b"HTTP/1.0 "] {
+        for cut in [0, 3] {
+            let now = Instant::now();
+            let mut client = Client { connection: Connection::client(now).unwrap(), now };
+            client.hear(&bytes[..cut]);
+            let error = failure(&client.hear(&bytes[cut..]));
+            assert!(error.to_string().contains("it answers in HTTP/1"), "{error}");
+        }
     }
 }
 
