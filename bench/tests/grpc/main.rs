@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use double::{Carrier, Case};
 
 /// Time that any test may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Tests at once, unless somebody says otherwise.
 const AT_ONCE: usize = 4;
 

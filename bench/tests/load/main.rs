@@ -142,7 +142,9 @@ fn connections_that_break_are_counted_and_the_load_goes_on() {
         (Workload::PingPong, 3_000),
         (Workload::Churn, 3_000),
     ] {
-        let sample = through(Fault::CutDown { at }, |_| {}, workload);
+        // Long enough for a second break on a machine that does much else.
+        let longer = |plan: &mut Plan| plan.duration = Duration::from_millis(1500);
+        let sample = through(Fault::CutDown { at }, longer, workload);
         let broken = count(&sample, "connection") + count(&sample, "payload: short");
         assert!(broken > 1, "{workload:?}: {:?}", sample.errors);
     }
