@@ -161,6 +161,7 @@ func (p *programs) startAgent(t testing.TB, index int) {
 		"--health-server-host", "127.0.0.1", "--health-server-port", fmt.Sprint(healthPort),
 		"--admin-bind-address", "127.0.0.1", "--admin-server-port", fmt.Sprint(FreePort(t)),
 		"--io", Driver())
+	agent.serves = func() *Process { return p.server }
 	p.agents[index], p.agentHealthPorts[index] = agent, healthPort
 	MustWithin(t, startLimit, name+"'s /readyz", func() error { return p.agentReady(index) })
 	agent.Ready(t)
