@@ -1,6 +1,7 @@
 //! Transfers without an announced end, through any stream: they stop at a given instant, and what was sent is seen to
 //! arrive to the last byte. The target's side is `meter`, `pull` and `echo` of [`crate::target`].
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -37,23 +38,13 @@ pub(super) async fn up(
     let (mut reader, writer) = tokio::io::split(stream);
     let (sent, total) = watch::channel(None);
     let receiving = async {
-        let mut lines = Lines::default();
-        let mut total = total;
-        let mut position = 0;
-        loop {
-            let known = *total.borrow();
-            if known == Some(position) {
-                return Ok(());
-            }
-            tokio::select! {
-                at = lines.next(&mut reader) => {
-                    let at = at?;
-                    record.bytes(at.saturating_sub(position), 0, Instant::now());
-                    position = at;
-                }
-                _ = total.changed(), if known.is_none() => {}
-            }
+        let (mut total, mut lines, mut position) = (Total(total), Lines::default(), 0);
+        while let Some(at) = total.unless_all(position, lines.next(&mut reader)).await {
+            let at = at?;
+            record.bytes(at.saturating_sub(position), 0, Instant::now());
+            position = at;
         }
+        Ok(())
     };
     tokio::try_join!(send(writer, seed, until, sent), receiving).map(|_| ())
 }
@@ -68,23 +59,13 @@ pub(super) async fn both(
     let (mut reader, writer) = tokio::io::split(stream);
     let (sent, total) = watch::channel(None);
     let receiving = async {
-        let mut total = total;
-        let mut buf = vec![0; BUFFER_BYTES];
-        let mut position = 0;
-        loop {
-            let known = *total.borrow();
-            if known == Some(position) {
-                return Ok(());
-            }
-            tokio::select! {
-                read = reader.read(&mut buf) => {
-                    let read = accept(&buf, read?, seed, position)?;
-                    record.bytes(read, read, Instant::now());
-                    position += read;
-                }
-                _ = total.changed(), if known.is_none() => {}
-            }
+        let (mut total, mut buf, mut position) = (Total(total), vec![0; BUFFER_BYTES], 0);
+        while let Some(read) = total.unless_all(position, reader.read(&mut buf)).await {
+            let read = accept(&buf, read?, seed, position)?;
+            record.bytes(read, read, Instant::now());
+            position += read;
         }
+        Ok(())
     };
     tokio::try_join!(send(writer, seed, until, sent), receiving).map(|_| ())
 }
@@ -157,6 +138,28 @@ async fn send(
     }
     sent.send_replace(Some(position));
     Ok(writer.flush().await?)
+}
+
+/// How much was sent, once the sender says so.
+#[derive(Debug)]
+struct Total(watch::Receiver<Option<u64>>);
+
+impl Total {
+    /// What `step` gives; `None` as soon as it is known that everything ends at `position`, so that nothing is left to
+    /// wait for. `step` is given up then.
+    async fn unless_all<T>(&mut self, position: u64, step: impl Future<Output = T>) -> Option<T> {
+        let mut step = pin!(step);
+        loop {
+            let known = *self.0.borrow();
+            if known == Some(position) {
+                return None;
+            }
+            tokio::select! {
+                given = &mut step => return Some(given),
+                _ = self.0.changed(), if known.is_none() => {}
+            }
+        }
+    }
 }
 
 /// How far ahead a receiver asks: enough for the path's delay, so little that what is under way when the window ends
