@@ -10,8 +10,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::load::{Direction, Elapsed, Labels, Plan, Watched, Workload, round};
 use crate::proxy::{Connector, Files, Mode, Options, Proxy};
 use crate::record::{Sample, write_line};
@@ -124,7 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error + Sen
     let live = LiveMetrics::new(BTreeMap::from([
         ("system".to_owned(), labels.system.clone()),
         ("network".to_owned(), labels.network.clone()),
-        ("workload".to_owned(), arguments.workload_name()),
+        ("workload".to_owned(), arguments.workload.name()),
     ]));
     if let Some(addr) = arguments.metrics {
         expose(addr, live.clone())?;
@@ -133,7 +131,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error + Sen
     let mut clean = true;
     for number in (arguments.first_round..).take(arguments.repeats as usize) {
         let before = live.state();
-        let title = format!("{} {}", arguments.system, arguments.workload_name());
+        let title = format!("{} {}", arguments.system, arguments.workload.name());
         let mut tell = |Elapsed { elapsed, of }| {
             if !arguments.quiet && progress.is_due(elapsed) {
                 progress
@@ -226,10 +224,6 @@ impl Arguments {
                 write_line(&mut file, sample).map_err(named)
             }
         }
-    }
-
-    fn workload_name(&self) -> String {
-        self.workload.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 

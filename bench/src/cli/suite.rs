@@ -177,8 +177,7 @@ impl SuiteArguments {
             ([], false) => DEFAULT,
             (asked, _) => asked,
         };
-        let names = asked.iter().filter_map(|workload| workload.to_possible_value());
-        names.map(|value| value.get_name().to_owned()).collect()
+        asked.iter().map(|workload| workload.name()).collect()
     }
 
     /// The networks, and whether they are made: without root there is only the machine's loopback.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::plan::{Plan, Workload};
 use crate::record::Sample;
 
@@ -11,11 +9,6 @@ use crate::record::Sample;
 const BYTES_MIN: u64 = 10_000_000;
 /// Fewest operations for which a cost per thousand says anything.
 const OPERATIONS_MIN: u64 = 100;
-
-/// A workload's name on the command line.
-pub(super) fn name(workload: Workload) -> String {
-    workload.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
 
 /// Adds what follows from the counts. `resident` is the memory of all watched processes over the window.
 pub(super) fn add(sample: &mut Sample, plan: &Plan, resident: &[(Duration, u64)]) {

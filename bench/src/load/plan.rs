@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::roles::Role;
 use crate::proxy::Connector;
 
@@ -96,6 +98,12 @@ pub(super) struct Cast {
 }
 
 impl Workload {
+    /// Its name on the command line and in samples.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// How many connections are used where nobody says.
     #[must_use]
     pub const fn connections(self) -> u32 {

@@ -6,14 +6,10 @@ use std::time::Instant;
 
 use super::phases::{Phases, SLOT};
 use crate::record::{ERROR_EXAMPLES_MAX, ErrorCount, Latency, Series};
-use crate::report::LiveMetrics;
+use crate::report::{ERROR_KINDS_MAX, LiveMetrics, OTHER};
 
-/// Most kinds of errors that are told apart; further ones count under [`OTHER`].
-const ERROR_KINDS_MAX: usize = 64;
 /// Longest example of an error that is kept.
 const EXAMPLE_CHARS_MAX: usize = 300;
-/// The kind of errors beyond [`ERROR_KINDS_MAX`] kinds.
-const OTHER: &str = "other";
 
 /// The counts of a thread's roles. Clones share them.
 ///
@@ -115,9 +111,7 @@ impl Recorder {
         if count == 0 {
             return;
         }
-        for _ in 0..count {
-            self.live.error(kind);
-        }
+        self.live.errors(kind, count);
         add_error(&mut self.lock().errors, kind, example, count);
     }
 

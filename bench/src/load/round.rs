@@ -91,7 +91,7 @@ fn sample(plan: &Plan, labels: &Labels, number: u32, tally: Tally, processes: Ve
         schema: SCHEMA,
         system: labels.system.clone(),
         network: labels.network.clone(),
-        workload: figures::name(plan.workload),
+        workload: plan.workload.name(),
         settings: labels.settings.clone(),
         round: number,
         stamp: crate::record::Stamp::default(),

@@ -89,9 +89,14 @@ impl LiveMetrics {
 
     /// Counts an error of a kind.
     pub fn error(&self, kind: &str) {
+        self.errors(kind, 1);
+    }
+
+    /// Counts several errors of a kind.
+    pub fn errors(&self, kind: &str, count: u64) {
         let errors = &mut self.counts().errors;
         let known = errors.contains_key(kind) || errors.len() < ERROR_KINDS_MAX;
-        *errors.entry(if known { kind } else { OTHER }.to_owned()).or_default() += 1;
+        *errors.entry(if known { kind } else { OTHER }.to_owned()).or_default() += count;
     }
 
     /// Says what a watched process has taken by now; replaces what was said before.
