@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   control ──port──▶ shard ──▶ stream, frontend (what a tunnel means)
-//!                       │  └──▶ quic (quinn-proto, driven by hand)     route, wire: pure
+//!                       │  └──▶ quic (quinn-proto, driven by hand), carrier (http2)     route, wire: pure
 //!                       ▼
 //!                    adit-io (Driver: uring | epoll | sim)
 //! ```
@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod carrier;
 pub mod config;
 pub mod frontend;
 pub mod http2;

@@ -67,7 +67,8 @@ impl fmt::Display for LostReason {
 }
 
 impl LostReason {
-    fn new(kind: LostKind, fault: Fault, retry: bool, text: impl Into<String>) -> Self {
+    /// A reason in words of its own.
+    pub(crate) fn new(kind: LostKind, fault: Fault, retry: bool, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), retry, fault }
     }
 
