@@ -115,7 +115,7 @@ pub trait Carrier: Debug + Send {
 }
 
 /// What a carrier tells the shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CarrierEvent {
     /// Peers that speak adit's protocol: the control stream can be opened by an agent, and awaited by a server. Comes
     /// once and first. Other peers have no control stream, and present themselves as below.
