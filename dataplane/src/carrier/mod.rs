@@ -19,6 +19,8 @@
 //!
 //! Deliberately absent: sockets, TLS, a clock, the choice of an agent, whether a peer is who it says (control's).
 
+pub mod egress_proxy;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Instant;
