@@ -15,12 +15,12 @@ pub const CONNECT_HEADERS_MAX: usize = 64;
 pub const CONNECT_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// TLS frontends of one shard whose handshake is under way, at most; beyond it a new one is closed at accept.
 pub const FRONTEND_HANDSHAKES_MAX: usize = 1024;
-/// Bytes of one TLS frontend's handshake, records and all: long chains of large certificates fit. Also what may wait
-/// for the rest of one message after it.
-pub const FRONTEND_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
-/// Records of an established TLS frontend that carry no payload (empty ones, renewals of keys, warnings), beyond as
-/// many as carry some. OpenSSL, BoringSSL and rustls allow 32 of one kind in a row.
-pub const FRONTEND_EMPTY_RECORDS_MAX: usize = 64;
+/// Bytes of a peer's part of one TLS handshake over TCP, records and all: long chains of large certificates fit. Also
+/// what may wait for the rest of one message after it.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Records of an established TLS peer over TCP that carry no payload (empty ones, renewals of keys, tickets, warnings),
+/// beyond as many as carry some. OpenSSL, BoringSSL and rustls allow 32 of one kind in a row.
+pub const TLS_EMPTY_RECORDS_MAX: usize = 64;
 /// Longest reason phrase in an answer.
 pub const REASON_PHRASE_BYTES_MAX: usize = 256;
 /// Connections whose QUIC handshake is under way; beyond it a client must prove its address (Retry, RFC 9000
@@ -315,7 +315,7 @@ const _: () = {
     assert!(MTU_INITIAL <= MTU_MAX);
     assert!(EGRESS_BATCH_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
     // A TLS record with its header and the most that encryption may add (RFC 5246 section 6.2.3) fits what may wait.
-    assert!(5 + 16 * 1024 + 2048 < FRONTEND_HANDSHAKE_BYTES_MAX);
+    assert!(5 + 16 * 1024 + 2048 < TLS_HANDSHAKE_BYTES_MAX);
     assert!(FRONTEND_HANDSHAKES_MAX < TUNNELS_MAX);
     // The longest message and a stream's window behind it can wait; two DATA fill what may wait the other way.
     assert!(GRPC_MESSAGE_BYTES_MAX + HTTP2_STREAM_WINDOW_BYTES as usize <= GRPC_BUFFER_BYTES_MAX);

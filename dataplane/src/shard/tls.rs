@@ -48,7 +48,7 @@ impl FrontendTls {
             PeerAddr::Inet(address) => Some(*address),
             PeerAddr::Unix => None,
         };
-        let session = TlsSession::new(Arc::clone(self.config.as_ref()?), remote).ok()?;
+        let session = TlsSession::accept(Arc::clone(self.config.as_ref()?), remote).ok()?;
         Some(Box::new(session))
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn client_hello(input: &[u8]) -> Fate {
 }
 
 fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Fate {
-    let mut session = TlsSession::new(CONFIG.clone(), None).expect("a session");
+    let mut session = TlsSession::accept(CONFIG.clone(), None).expect("a session");
     let mut answers = false;
     for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
         match session.on_ciphertext(piece.into()) {

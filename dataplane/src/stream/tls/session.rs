@@ -1,4 +1,4 @@
-//! One frontend's TLS session: ciphertext ⇄ payload, and the ciphertext that is on its way out.
+//! One connection's TLS session, either end: ciphertext ⇄ payload, and the ciphertext that is on its way out.
 //!
 //! Inputs are `on_*`; `want_*` says what is to be done next. Nothing here performs I/O.
 
@@ -8,21 +8,18 @@ use std::sync::Arc;
 
 use adit_io::Op;
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::ServerConfig;
+use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
+use rustls_pki_types::ServerName;
 
+use super::alpn::ALPN_ADIT_H2;
+use super::conn::{Conn, Step};
 use super::name::ClientName;
-use crate::limits::{FRONTEND_EMPTY_RECORDS_MAX, FRONTEND_HANDSHAKE_BYTES_MAX};
+use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_HANDSHAKE_BYTES_MAX};
 
 /// Bytes of a record's header (RFC 8446 section 5.1): type, version, length.
 const RECORD_HEADER_BYTES: usize = 5;
-/// Most payload of one record (RFC 8446 section 5.1).
-const RECORD_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// What a record adds to its payload, at most, with the suites in use: header, explicit nonce, content type, tag.
-const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Why a session has ended early, for the log. What is left to say to the peer waits to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +31,7 @@ pub struct TlsFailure(String);
 pub struct Received {
     /// What the peer said; may be empty.
     pub payload: BytesMut,
-    /// The handshake has just been completed: the peer is [`TlsSession::client`].
+    /// The handshake has just been completed: the peer is who it says, see [`TlsSession::peer_certificates`].
     pub established: bool,
     /// The peer has just said that nothing follows.
     pub ended: bool,
@@ -59,9 +56,9 @@ struct Sealed {
     storage: Vec<Bytes>,
 }
 
-/// One frontend's session. While nothing is on its way it holds no buffers beyond rustls' state.
+/// One session. While nothing is on its way it holds no buffers beyond rustls' state.
 pub struct TlsSession {
-    conn: UnbufferedServerConnection,
+    conn: Conn,
     remote: Option<SocketAddr>,
     state: State,
     /// Ciphertext whose record, or whose handshake message, is not complete.
@@ -70,6 +67,7 @@ pub struct TlsSession {
     handshake_bytes: usize,
     /// Records since the handshake that carried no payload, less those that carried some.
     empty_records: usize,
+    established: bool,
     client: Option<Arc<ClientName>>,
     peer_ended: bool,
     /// Whether `close_notify` was queued.
@@ -91,44 +89,81 @@ impl fmt::Debug for TlsSession {
 }
 
 impl TlsSession {
-    /// A session with whoever connected from `remote`.
+    /// The server's end of a session with whoever connected from `remote`.
     ///
     /// # Errors
     /// When rustls does not accept the configuration.
-    pub fn new(config: Arc<ServerConfig>, remote: Option<SocketAddr>) -> Result<Self, TlsFailure> {
+    pub fn accept(config: Arc<ServerConfig>, remote: Option<SocketAddr>) -> Result<Self, TlsFailure> {
         let conn = UnbufferedServerConnection::new(config).map_err(|error| TlsFailure(error.to_string()))?;
-        Ok(Self {
+        Ok(Self::new(Conn::Server(conn), remote))
+    }
+
+    /// The client's end of a session with the server at `remote`, whose certificate must be for `name`. It has
+    /// something to say at once.
+    ///
+    /// # Errors
+    /// When rustls does not accept the configuration.
+    pub fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        remote: Option<SocketAddr>,
+    ) -> Result<Self, TlsFailure> {
+        let conn =
+            UnbufferedClientConnection::new(config, name).map_err(|error| TlsFailure(error.to_string()))?;
+        let mut session = Self::new(Conn::Client(conn), remote);
+        session.drive(&mut BytesMut::new(), &mut Received::default())?;
+        Ok(session)
+    }
+
+    fn new(conn: Conn, remote: Option<SocketAddr>) -> Self {
+        Self {
             conn,
             remote,
             state: State::Handshaking,
             partial: BytesMut::new(),
             handshake_bytes: 0,
             empty_records: 0,
+            established: false,
             client: None,
             peer_ended: false,
             closing: false,
             wire: Vec::new(),
             sending: false,
             sealed: None,
-        })
+        }
     }
 
-    /// Who connected.
+    /// The peer's address, where it has one.
     #[must_use]
     pub const fn remote(&self) -> Option<SocketAddr> {
         self.remote
     }
 
-    /// Who the peer proved to be, once the handshake is complete.
+    /// Who the client proved to be, once the handshake is complete. This end's own business where it is the client.
     #[must_use]
     pub const fn client(&self) -> Option<&Arc<ClientName>> {
         self.client.as_ref()
     }
 
+    /// The protocol that both ends agreed on (RFC 7301), once the handshake is complete; `None` where the client
+    /// offered none, or the server chose none.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        if self.established { self.conn.common().alpn_protocol() } else { None }
+    }
+
+    /// The certificates that the peer has shown and rustls has verified, as DER, leaf first. None before the handshake
+    /// is complete.
+    #[must_use]
+    pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        let shown = if self.established { self.conn.common().peer_certificates() } else { None };
+        shown.unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
     /// Whether the handshake was completed, whatever came after.
     #[must_use]
     pub const fn was_established(&self) -> bool {
-        self.client.is_some()
+        self.established
     }
 
     /// Whether the session has failed, and whoever asked was told.
@@ -160,10 +195,8 @@ impl TlsSession {
         }
         if self.state == State::Handshaking {
             self.handshake_bytes = self.handshake_bytes.saturating_add(bytes.len());
-            if self.handshake_bytes > FRONTEND_HANDSHAKE_BYTES_MAX {
-                return Err(
-                    self.fail(&format!("a handshake of more than {FRONTEND_HANDSHAKE_BYTES_MAX} bytes"))
-                );
+            if self.handshake_bytes > TLS_HANDSHAKE_BYTES_MAX {
+                return Err(self.fail(&format!("a handshake of more than {TLS_HANDSHAKE_BYTES_MAX} bytes")));
             }
         }
         let mut received = Received::default();
@@ -184,13 +217,32 @@ impl TlsSession {
             // A copy: the receive slot goes back.
             self.keep(BytesMut::from(&bytes[..]))?;
         }
-        if self.state == State::Handshaking && !self.conn.is_handshaking() {
-            self.state = State::Established;
+        if self.state == State::Handshaking && !self.conn.common().is_handshaking() {
+            self.on_established()?;
             received.established = true;
-            let leaf = self.conn.peer_certificates().and_then(<[_]>::first);
-            self.client = Some(Arc::new(leaf.map(ClientName::of).unwrap_or_default()));
         }
         Ok(received)
+    }
+
+    /// The handshake is complete, and good where its version befits what is spoken inside.
+    fn on_established(&mut self) -> Result<(), TlsFailure> {
+        let common = self.conn.common();
+        let adit = common.alpn_protocol() == Some(ALPN_ADIT_H2);
+        if adit && common.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            // In TLS there is no alert for it: the peer, which will not have it either, hears an orderly end.
+            self.wire.extend(self.conn.close_notify(&mut self.partial));
+            return Err(self.fail(
+                "adit speaks TLS 1.3 with its own kind, and a version before it was agreed on: let what stands between \
+                 agent and server pass TLS 1.3",
+            ));
+        }
+        if let Conn::Server(_) = self.conn {
+            let leaf = common.peer_certificates().and_then(<[_]>::first);
+            self.client = Some(Arc::new(leaf.map(ClientName::of).unwrap_or_default()));
+        }
+        self.state = State::Established;
+        self.established = true;
+        Ok(())
     }
 
     /// Keeps what is not complete, up to the limit; what cannot matter any more is dropped.
@@ -198,8 +250,8 @@ impl TlsSession {
         if partial.is_empty() || self.peer_ended {
             return Ok(());
         }
-        if partial.len() > FRONTEND_HANDSHAKE_BYTES_MAX {
-            return Err(self.fail(&format!("a message of more than {FRONTEND_HANDSHAKE_BYTES_MAX} bytes")));
+        if partial.len() > TLS_HANDSHAKE_BYTES_MAX {
+            return Err(self.fail(&format!("a message of more than {TLS_HANDSHAKE_BYTES_MAX} bytes")));
         }
         self.partial = partial;
         Ok(())
@@ -214,9 +266,9 @@ impl TlsSession {
         let full = self.drive(bytes, received)?;
         let empty = records.saturating_sub(full);
         self.empty_records = self.empty_records.saturating_add(empty).saturating_sub(full);
-        if self.empty_records > FRONTEND_EMPTY_RECORDS_MAX {
+        if self.empty_records > TLS_EMPTY_RECORDS_MAX {
             return Err(self.fail(&format!(
-                "more than {FRONTEND_EMPTY_RECORDS_MAX} records without payload (empty, renewals of keys, warnings)"
+                "more than {TLS_EMPTY_RECORDS_MAX} records without payload (empty, renewals of keys, warnings)"
             )));
         }
         Ok(())
@@ -226,35 +278,18 @@ impl TlsSession {
     fn drive(&mut self, bytes: &mut BytesMut, received: &mut Received) -> Result<usize, TlsFailure> {
         let mut full = 0;
         loop {
-            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(bytes);
-            let mut more = true;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let Ok(record) = record else { break };
-                        discard += record.discard;
-                        full += 1;
-                        received.payload.extend_from_slice(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    self.wire.extend(written(|space| data.encode(space).map_err(Into::into)));
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => {
+            let (discard, step) = self.conn.step(bytes, &mut received.payload);
+            bytes.advance(discard);
+            match step {
+                Step::Read(records) => full += records,
+                Step::Write(piece) => self.wire.extend(piece),
+                Step::Done => {}
+                Step::PeerClosed => {
                     self.peer_ended = true;
                     received.ended = true;
                 }
-                // The rest cannot go on without more bytes; there is no early data, because none is accepted.
-                Ok(_) => more = false,
-                Err(error) => {
-                    let text = error.to_string();
-                    return Err(self.fail(&text));
-                }
-            }
-            bytes.advance(discard);
-            if !more {
-                return Ok(full);
+                Step::Blocked => return Ok(full),
+                Step::Failed(error) => return Err(self.fail(&error.to_string())),
             }
         }
     }
@@ -264,13 +299,9 @@ impl TlsSession {
         self.state = State::Failed;
         self.partial = BytesMut::new();
         // With nothing to read it gives what it has to say, one record at a time.
-        while self.conn.wants_write() {
-            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-                self.conn.process_tls_records(&mut [])
-            else {
-                break;
-            };
-            self.wire.extend(written(|space| data.encode(space).map_err(Into::into)));
+        while self.conn.common().wants_write() {
+            let (_, Step::Write(piece)) = self.conn.step(&mut [], &mut BytesMut::new()) else { break };
+            self.wire.extend(piece);
         }
         TlsFailure(text.to_owned())
     }
@@ -288,13 +319,9 @@ impl TlsSession {
     pub fn seal(&mut self, mut batch: Vec<Bytes>) -> Result<(), TlsFailure> {
         debug_assert!(self.may_seal());
         let payload_bytes = batch.iter().map(Bytes::len).sum();
-        let sealed = match self.conn.process_tls_records(&mut self.partial).state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => encrypt(&mut traffic, &batch, payload_bytes),
-            _ => Err(TlsFailure("the session takes no payload".to_owned())),
-        };
-        match sealed {
+        match self.conn.encrypt(&mut self.partial, &batch, payload_bytes) {
             Ok(sealed) => self.wire.push(sealed),
-            Err(failure) => return Err(self.fail(&failure.0)),
+            Err(failure) => return Err(self.fail(failure)),
         }
         batch.clear();
         self.sealed = Some(Sealed { payload_bytes, storage: batch });
@@ -306,11 +333,7 @@ impl TlsSession {
         if std::mem::replace(&mut self.closing, true) || self.state != State::Established {
             return;
         }
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            self.conn.process_tls_records(&mut self.partial).state
-        {
-            self.wire.extend(written(|space| traffic.queue_close_notify(space).map_err(Into::into)));
-        }
+        self.wire.extend(self.conn.close_notify(&mut self.partial));
     }
 
     /// Whether [`Self::close`] was called.
@@ -390,98 +413,5 @@ fn complete(partial: &mut BytesMut, bytes: &mut BytesMut) {
         // Exact, and only now that the peer has sent a second time: a header alone claims no memory.
         partial.reserve(record.saturating_sub(partial.len()).max(lacks));
         partial.extend_from_slice(&bytes.split_to(lacks));
-    }
-}
-
-/// Encrypts `batch` into one piece. Small pieces are put together: a record for each datagram of the stream would cost
-/// the peer a read for each.
-fn encrypt<Data>(
-    traffic: &mut WriteTraffic<'_, Data>,
-    batch: &[Bytes],
-    payload_bytes: usize,
-) -> Result<Bytes, TlsFailure> {
-    let records = payload_bytes.div_ceil(RECORD_PAYLOAD_BYTES_MAX);
-    let mut out = BytesMut::zeroed(payload_bytes + records * RECORD_OVERHEAD_BYTES);
-    let mut filled = 0;
-    let mut put = |record: &[u8]| {
-        loop {
-            match traffic.encrypt(record, &mut out[filled..]).map_err(Space::from) {
-                Ok(count) => {
-                    filled += count;
-                    return Ok(());
-                }
-                // Something else goes first: an answer to a renewal of keys.
-                Err(Space::Needs(bytes)) if filled + bytes > out.len() => out.resize(filled + bytes, 0),
-                Err(_) => return Err(TlsFailure("the session's keys are used up".to_owned())),
-            }
-        }
-    };
-    let mut gathered = Vec::new();
-    for piece in batch {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let (next, after) = rest.split_at(rest.len().min(RECORD_PAYLOAD_BYTES_MAX - gathered.len()));
-            rest = after;
-            if next.len() == RECORD_PAYLOAD_BYTES_MAX {
-                put(next)?;
-                continue;
-            }
-            gathered.reserve_exact(payload_bytes.min(RECORD_PAYLOAD_BYTES_MAX) - gathered.len());
-            gathered.extend_from_slice(next);
-            if gathered.len() == RECORD_PAYLOAD_BYTES_MAX {
-                put(&gathered)?;
-                gathered.clear();
-            }
-        }
-    }
-    if !gathered.is_empty() {
-        put(&gathered)?;
-    }
-    out.truncate(filled);
-    Ok(out.freeze())
-}
-
-/// Why rustls did not write.
-enum Space {
-    /// It needs so many bytes.
-    Needs(usize),
-    /// It will not.
-    Never,
-}
-
-impl From<EncodeError> for Space {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {
-                Self::Needs(required_size)
-            }
-            EncodeError::AlreadyEncoded => Self::Never,
-        }
-    }
-}
-
-impl From<EncryptError> for Space {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => {
-                Self::Needs(required_size)
-            }
-            EncryptError::EncryptExhausted => Self::Never,
-        }
-    }
-}
-
-/// What rustls writes when it is given the space it asks for; `None` when that is nothing.
-fn written(mut write: impl FnMut(&mut [u8]) -> Result<usize, Space>) -> Option<Bytes> {
-    let mut out = BytesMut::new();
-    loop {
-        match write(&mut out) {
-            Ok(count) => {
-                out.truncate(count);
-                return (count > 0).then(|| out.freeze());
-            }
-            Err(Space::Needs(bytes)) if bytes > out.len() => out.resize(bytes, 0),
-            Err(_) => return None,
-        }
     }
 }

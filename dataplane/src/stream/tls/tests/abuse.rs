@@ -5,7 +5,7 @@ use rustls::AlertDescription;
 
 use super::forge::{ALERT, APPLICATION_DATA, Forge, HANDSHAKE};
 use super::pair::{Authority, Pair, TLS12, TLS13, records, server};
-use crate::limits::{FRONTEND_EMPTY_RECORDS_MAX, FRONTEND_HANDSHAKE_BYTES_MAX};
+use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_HANDSHAKE_BYTES_MAX};
 use crate::stream::tls::{TlsFailure, TlsMinVersion, TlsSession};
 
 /// What a session may hold, whatever the peer does that is established.
@@ -70,7 +70,7 @@ fn a_flood_of_empty_records_ends_the_session() {
     for versions in [TLS13, TLS12] {
         let (mut pair, mut forge) = Forge::established(versions);
         let (count, failure) = flood(&mut pair, || forge.record(APPLICATION_DATA, b""));
-        assert!(count <= FRONTEND_EMPTY_RECORDS_MAX, "{count}");
+        assert!(count <= TLS_EMPTY_RECORDS_MAX, "{count}");
         assert!(failure.to_string().contains("TooManyEmptyFragments"), "{failure}");
     }
 }
@@ -84,7 +84,7 @@ fn renewals_of_keys_between_empty_records_end_the_session() {
         odd = !odd;
         if odd { forge.key_update() } else { forge.record(APPLICATION_DATA, b"") }
     });
-    assert_eq!(count, FRONTEND_EMPTY_RECORDS_MAX);
+    assert_eq!(count, TLS_EMPTY_RECORDS_MAX);
     assert_eq!(
         failure.to_string(),
         "more than 64 records without payload (empty, renewals of keys, warnings)"
@@ -95,7 +95,7 @@ fn renewals_of_keys_between_empty_records_end_the_session() {
 fn a_receive_full_of_records_without_payload_ends_the_session() {
     let (mut pair, mut forge) = Forge::established(TLS13);
     let mut all = forge.record(APPLICATION_DATA, b"x");
-    for _ in 0..FRONTEND_EMPTY_RECORDS_MAX {
+    for _ in 0..TLS_EMPTY_RECORDS_MAX {
         all.extend(forge.key_update());
         all.extend(forge.record(APPLICATION_DATA, b""));
     }
@@ -154,7 +154,7 @@ fn what_speaks_something_else_is_refused_with_a_reason() {
     let authority = Authority::new();
     let config = server(&authority, TlsMinVersion::Tls12);
     for (name, bytes) in strangers {
-        let mut session = TlsSession::new(config.clone(), None).unwrap();
+        let mut session = TlsSession::accept(config.clone(), None).unwrap();
         // Twice: what is a whole message in some other protocol may be the beginning of one here.
         let failure = session.on_ciphertext(bytes.into()).and_then(|_| session.on_ciphertext(bytes.into()));
         let failure = failure.err().unwrap_or_else(|| panic!("{name} is taken"));
@@ -176,12 +176,12 @@ fn a_flood_before_the_handshake_ends_with_its_bytes() {
     let authority = Authority::new();
     let config = server(&authority, TlsMinVersion::Tls12);
     for record in floods {
-        let mut session = TlsSession::new(config.clone(), None).unwrap();
+        let mut session = TlsSession::accept(config.clone(), None).unwrap();
         let mut sent = 0;
         while session.on_ciphertext(record.into()).is_ok() {
             sent += record.len();
             assert!(session.held_bytes() <= HELD_BYTES_MAX);
-            assert!(sent <= FRONTEND_HANDSHAKE_BYTES_MAX, "{record:?} goes on");
+            assert!(sent <= TLS_HANDSHAKE_BYTES_MAX, "{record:?} goes on");
         }
         assert!(session.has_failed());
     }

@@ -1,23 +1,38 @@
-//! Records that no TLS library writes: an established client's keys, taken from rustls, and records made by hand.
+//! Records that no TLS library writes: an established peer's keys, taken from rustls, and records made by hand.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
-use rustls::{ConnectionTrafficSecrets, KeyLog, SupportedProtocolVersion};
+use rustls::{
+    ConnectionTrafficSecrets, ExtractedSecrets, KeyLog, ServerConnection, SupportedProtocolVersion,
+};
 
-use super::pair::{Authority, Pair, TLS13, client, server};
-use crate::stream::tls::TlsMinVersion;
+use super::agents::agent;
+use super::pair::{Authority, Pair, TLS13, client, says, server, server_by_hand};
+use crate::stream::tls::{ALPN_H2, TlsMinVersion, TlsSession};
 
 /// Content types of records (RFC 8446 section 5.1).
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 
-/// Hears the secret that TLS 1.3 derives a client's keys from.
-#[derive(Default)]
-struct Secret(Mutex<Vec<u8>>);
+/// Hears the secret that TLS 1.3 derives one end's keys from.
+struct Secret {
+    label: &'static str,
+    secret: Mutex<Vec<u8>>,
+}
+
+impl Secret {
+    fn of(label: &'static str) -> Arc<Self> {
+        Arc::new(Self { label, secret: Mutex::default() })
+    }
+
+    fn heard(&self, versions: &[&'static SupportedProtocolVersion]) -> Option<Vec<u8>> {
+        (versions == TLS13).then(|| self.secret.lock().unwrap().clone())
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,13 +42,13 @@ impl fmt::Debug for Secret {
 
 impl KeyLog for Secret {
     fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
-        if label == "CLIENT_TRAFFIC_SECRET_0" {
-            secret.clone_into(&mut self.0.lock().unwrap());
+        if label == self.label {
+            secret.clone_into(&mut self.secret.lock().unwrap());
         }
     }
 }
 
-/// Writes a client's records with AES-128-GCM.
+/// Writes a peer's records with AES-128-GCM.
 pub(super) struct Forge {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -47,7 +62,7 @@ impl Forge {
     pub(super) fn established(versions: &[&'static SupportedProtocolVersion]) -> (Pair, Self) {
         let authority = Authority::new();
         let config = server(&authority, TlsMinVersion::Tls12);
-        let secret = Arc::new(Secret::default());
+        let secret = Secret::of("CLIENT_TRAFFIC_SECRET_0");
         let mut settings = client(&authority, Some(authority.client()), versions);
         settings.enable_secret_extraction = true;
         settings.key_log = Arc::<Secret>::clone(&secret);
@@ -56,15 +71,50 @@ impl Forge {
         assert!(pair.session.was_established());
         let nobody = Pair::new(&config, client(&authority, None, versions)).client;
         let secrets = std::mem::replace(&mut pair.client, nobody).dangerous_extract_secrets().unwrap();
-        let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else {
-            panic!("AES-128 is what the server chooses")
-        };
-        let secret = (versions == TLS13).then(|| secret.0.lock().unwrap().clone());
-        let iv = iv.as_ref().try_into().unwrap();
-        (pair, Self { key: aead(key.as_ref()), iv, sequence, secret })
+        (pair, Self::new(secrets, secret.heard(versions)))
     }
 
-    /// A record that the server will be able to decrypt, whatever is in it.
+    /// An agent's session, established, and who writes its server's records from now on, in the server's place.
+    pub(super) fn of_server(versions: &[&'static SupportedProtocolVersion]) -> (TlsSession, Self) {
+        let authority = Authority::new();
+        let secret = Secret::of("SERVER_TRAFFIC_SECRET_0");
+        let mut settings = server_by_hand(&authority, versions, &[ALPN_H2]);
+        // They would be counted; `server` makes its own.
+        settings.send_tls13_tickets = 0;
+        settings.enable_secret_extraction = true;
+        settings.key_log = Arc::<Secret>::clone(&secret);
+        let mut server = ServerConnection::new(Arc::new(settings)).unwrap();
+        let mut session = agent(&authority);
+        loop {
+            let said = says(&mut session);
+            let mut rest = &said[..];
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            let mut answer = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut answer).unwrap();
+            }
+            if said.is_empty() && answer.is_empty() {
+                break;
+            }
+            session.on_ciphertext(answer[..].into()).unwrap();
+        }
+        assert!(session.was_established());
+        let secrets = server.dangerous_extract_secrets().unwrap();
+        (session, Self::new(secrets, secret.heard(versions)))
+    }
+
+    fn new(secrets: ExtractedSecrets, secret: Option<Vec<u8>>) -> Self {
+        let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else {
+            panic!("AES-128 is what both ends choose")
+        };
+        let iv = iv.as_ref().try_into().unwrap();
+        Self { key: aead(key.as_ref()), iv, sequence, secret }
+    }
+
+    /// A record that the session will be able to decrypt, whatever is in it.
     pub(super) fn record(&mut self, content_type: u8, payload: &[u8]) -> Vec<u8> {
         let sequence = self.sequence.to_be_bytes();
         self.sequence += 1;
@@ -88,7 +138,7 @@ impl Forge {
         }
     }
 
-    /// A renewal of the client's keys that asks for the server's (RFC 8446 sections 4.6.3 and 7.2).
+    /// A renewal of the peer's keys that asks for the session's (RFC 8446 sections 4.6.3 and 7.2).
     pub(super) fn key_update(&mut self) -> Vec<u8> {
         let record = self.record(HANDSHAKE, &[24, 0, 0, 1, 1]);
         let secret = expand(self.secret.as_ref().expect("TLS 1.3"), "traffic upd", 32);

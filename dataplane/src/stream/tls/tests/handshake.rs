@@ -4,7 +4,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{AlertDescription, CipherSuite, Error, ProtocolVersion};
 
 use super::pair::{Authority, Pair, TLS12, TLS13, client, server};
-use crate::limits::FRONTEND_HANDSHAKE_BYTES_MAX;
+use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 use crate::stream::tls::{TlsFailure, TlsMinVersion, TlsSession, frontend_config, tls12_suites};
 
 #[test]
@@ -115,21 +115,28 @@ fn whoever_has_no_good_certificate_is_told_so_by_an_alert() {
 }
 
 #[test]
-fn http_1_1_is_spoken_and_nothing_else() {
+fn http_1_1_is_preferred_to_h2_and_nothing_else_is_spoken() {
     let authority = Authority::new();
     let offer = |protocols: &[&[u8]]| {
         let mut config = client(&authority, Some(authority.client()), TLS13);
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config
     };
-    let (_, alert) = refused(&authority, offer(&[b"h2"]));
-    assert_eq!(alert, AlertDescription::NoApplicationProtocol);
-    for (protocols, chosen) in
-        [(&[b"h2".as_slice(), b"http/1.1"][..], Some(b"http/1.1".as_slice())), (&[], None)]
-    {
+    for strange in [&b"h3"[..], b"adit-h2/1"] {
+        let (_, alert) = refused(&authority, offer(&[strange]));
+        assert_eq!(alert, AlertDescription::NoApplicationProtocol);
+    }
+    let table: [(&[&[u8]], Option<&[u8]>); 4] = [
+        (&[b"h2", b"http/1.1"], Some(b"http/1.1")),
+        (&[b"h2"], Some(b"h2")),
+        (&[b"h3", b"h2"], Some(b"h2")),
+        (&[], None),
+    ];
+    for (protocols, chosen) in table {
         let mut pair = Pair::new(&server(&authority, TlsMinVersion::Tls12), offer(protocols));
+        assert_eq!(pair.session.alpn(), None);
         pair.run(usize::MAX).unwrap();
-        assert_eq!(pair.client.alpn_protocol(), chosen);
+        assert_eq!((pair.client.alpn_protocol(), pair.session.alpn()), (chosen, chosen));
         assert_eq!(pair.client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     }
 }
@@ -155,7 +162,7 @@ fn what_is_no_tls_is_refused_at_once() {
     for garbage in
         [&b"CONNECT 10.0.0.1:10250 HTTP/1.1\r\n\r\n"[..], &[0; 100], &[0x16, 0x03, 0x01, 0xff, 0xff, 0x01]]
     {
-        let mut session = TlsSession::new(config.clone(), None).unwrap();
+        let mut session = TlsSession::accept(config.clone(), None).unwrap();
         let failure = session.on_ciphertext(garbage.into()).unwrap_err();
         assert!(failure.to_string().contains("corrupt message"), "{failure}");
         // What comes late is for nobody.
@@ -166,7 +173,7 @@ fn what_is_no_tls_is_refused_at_once() {
 #[test]
 fn a_handshake_is_bounded_in_bytes() {
     let authority = Authority::new();
-    let mut session = TlsSession::new(server(&authority, TlsMinVersion::Tls12), None).unwrap();
+    let mut session = TlsSession::accept(server(&authority, TlsMinVersion::Tls12), None).unwrap();
     // A ClientHello that claims 60,000 bytes, in records of 1,000: nothing of it can be dealt with before the last.
     let mut first = vec![0x16, 0x03, 0x01, 0x03, 0xe8, 0x01, 0x00, 0xea, 0x60];
     first.resize(5 + 1000, 0);
@@ -177,10 +184,10 @@ fn a_handshake_is_bounded_in_bytes() {
         let record = if sent == 0 { &first } else { &next };
         sent += record.len();
         match session.on_ciphertext(record[..].into()) {
-            Ok(_) => assert!(session.held_bytes() <= 2 * FRONTEND_HANDSHAKE_BYTES_MAX),
+            Ok(_) => assert!(session.held_bytes() <= 2 * TLS_HANDSHAKE_BYTES_MAX),
             Err(failure) => break failure,
         }
     };
-    assert!(sent <= FRONTEND_HANDSHAKE_BYTES_MAX + next.len(), "{sent}: {failure}");
+    assert!(sent <= TLS_HANDSHAKE_BYTES_MAX + next.len(), "{sent}: {failure}");
     assert!(session.held_bytes() < 100, "nothing but an alert is left");
 }

@@ -92,6 +92,36 @@ pub(super) fn client(
     }
 }
 
+/// A configuration of a server that is not adit: it need not ask for a certificate, and speaks what it likes.
+pub(super) fn server_by_hand(
+    authority: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&[u8]],
+) -> ServerConfig {
+    let (chain, key) = authority.sign("a Go server", ExtendedKeyUsagePurpose::ServerAuth, 86_400);
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("AES_128"));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config
+}
+
+/// The ciphertext that a session has to send, sent whole.
+pub(super) fn says(session: &mut TlsSession) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(data) = session.want_send() {
+        data.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        let all = data.iter().map(Bytes::len).sum();
+        session.on_sent(all, data);
+    }
+    bytes
+}
+
 /// Both ends.
 pub(super) struct Pair {
     pub(super) client: ClientConnection,
@@ -109,7 +139,7 @@ impl Pair {
         let name = ServerName::try_from("localhost").unwrap();
         Self {
             client: ClientConnection::new(Arc::new(client), name).unwrap(),
-            session: TlsSession::new(Arc::clone(server), None).unwrap(),
+            session: TlsSession::accept(Arc::clone(server), None).unwrap(),
             heard: Vec::new(),
             established: 0,
             ended: 0,
@@ -148,13 +178,7 @@ impl Pair {
 
     /// The ciphertext that the session has to send, sent whole.
     pub(super) fn session_says(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while let Some(data) = self.session.want_send() {
-            data.iter().for_each(|piece| bytes.extend_from_slice(piece));
-            let all = data.iter().map(Bytes::len).sum();
-            self.session.on_sent(all, data);
-        }
-        bytes
+        says(&mut self.session)
     }
 
     /// Gives the client ciphertext; what it makes of it.

@@ -238,7 +238,7 @@ proptest! {
         if !past_handshake {
             let authority = super::pair::Authority::new();
             let config = super::pair::server(&authority, crate::stream::tls::TlsMinVersion::Tls12);
-            pair.session = TlsSession::new(config, None).unwrap();
+            pair.session = TlsSession::accept(config, None).unwrap();
         }
         let all = [prefix, &bytes].concat();
         let (first, second) = all.split_at(cut.min(all.len()));
