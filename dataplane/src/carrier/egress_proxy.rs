@@ -1,5 +1,5 @@
-//! Through an HTTP proxy to the server: what an agent says to the proxy, and what the proxy's answer means. `CONNECT` of
-//! RFC 9110 section 9.3.6, sans-IO.
+//! Through an HTTP proxy to the server: what an agent says to the proxy, and what the proxy's answer means. `CONNECT`
+//! of RFC 9110 section 9.3.6, sans-IO.
 //!
 //! The proxy is spoken to in the clear, as by grpc-go; what goes through the tunnel it makes is TLS from the agent to
 //! the server. Deliberately absent: proxies over TLS, SOCKS, authentication in several steps, the environment (control
@@ -55,7 +55,8 @@ pub enum EgressProxyError {
     NotHttp(httparse::Error),
     /// The head does not end within the limit.
     #[error(
-        "the proxy's answer has a head of more than {CONNECT_HEAD_BYTES_MAX} bytes or {CONNECT_HEADERS_MAX} fields: check HTTPS_PROXY"
+        "the proxy's answer has a head of more than {CONNECT_HEAD_BYTES_MAX} bytes or {CONNECT_HEADERS_MAX} fields: \
+         check HTTPS_PROXY"
     )]
     TooLong,
 }

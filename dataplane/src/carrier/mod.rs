@@ -7,12 +7,12 @@
 //!
 //! There is one kind of carrier for each thing that a peer may speak. To the shard they are alike, and like a QUIC
 //! connection: a dial is a stream that begins with a header ([`crate::wire::StreamHeader`]), its answer is a
-//! [`crate::wire::DialResponse`], and what follows are the tunnel's bytes. What the peer speaks has no such streams where
-//! it is old; then the carrier makes them up.
+//! [`crate::wire::DialResponse`], and what follows are the tunnel's bytes. What the peer speaks has no such streams
+//! where it is old; then the carrier makes them up.
 //!
 //! **Streams** keep [`crate::quic::Quic`]'s contract: [`CarrierEvent::Writable`] follows a write that was blocked,
-//! [`CarrierEvent::Readable`] a read that was; a stream that was opened by the peer may be readable at once; each half is
-//! gone once it has ended, and whoever uses it then is told [`Gone`].
+//! [`CarrierEvent::Readable`] a read that was; a stream that was opened by the peer may be readable at once; each half
+//! is gone once it has ended, and whoever uses it then is told [`Gone`].
 //!
 //! **The end** of a carrier is [`CarrierEvent::Lost`], exactly once and last. What [`Carrier::take_output`] still gives
 //! is to be written, then the socket ends.

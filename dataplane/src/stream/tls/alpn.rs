@@ -20,7 +20,8 @@ pub enum AgentProtocol {
 
 impl AgentProtocol {
     /// What the agreed name means. Everything but [`ALPN_ADIT_H2`] is gRPC, as it is to Konnectivity's own ends: `h2`,
-    /// none at all (grpc-go before 1.67 did not insist on one), and a name of `--alpn-proto` that a load balancer chose.
+    /// none at all (grpc-go before 1.67 did not insist on one), and a name of `--alpn-proto` that a load balancer
+    /// chose.
     #[must_use]
     pub fn of(alpn: Option<&[u8]>) -> Self {
         match alpn {

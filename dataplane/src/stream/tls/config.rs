@@ -1,5 +1,5 @@
-//! The configurations of TLS over TCP: towards frontends, on the agents' port, and an agent's towards its server. Each is
-//! a snapshot: control may publish another at any time, sessions that run keep the one they started with.
+//! The configurations of TLS over TCP: towards frontends, on the agents' port, and an agent's towards its server. Each
+//! is a snapshot: control may publish another at any time, sessions that run keep the one they started with.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The session against rustls' own client and server, and against itself. No sockets: those are `dataplane/tests/pair`'s.
+//! The session against rustls' own client and server, and against itself. No sockets: those are
+//! `dataplane/tests/pair`'s.
 
 mod abuse;
 mod agents;
