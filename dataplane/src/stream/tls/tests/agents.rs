@@ -8,7 +8,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 
-use super::pair::{Authority, Identity, TLS12, TLS13, client, says, server_by_hand};
+use super::pair::{Authority, Chosen, Identity, Listed, TLS12, TLS13, client, says, server_by_hand};
 use crate::stream::tls::{
     ALPN_ADIT_H2, ALPN_H2, AgentProtocol, TlsMinVersion, TlsSession, agent_client_config, agent_port_config,
 };
@@ -173,7 +173,7 @@ fn extra_protocols_are_offered_first() {
 #[test]
 fn the_servers_answer_decides_what_the_agent_speaks() {
     let authority = Authority::new();
-    let table: [(&[&[u8]], Option<&[u8]>, AgentProtocol); 5] = [
+    let table: [(Listed, Chosen, AgentProtocol); 5] = [
         (&[ALPN_ADIT_H2, ALPN_H2], Some(ALPN_ADIT_H2), AgentProtocol::AditH2),
         (&[ALPN_H2], Some(ALPN_H2), AgentProtocol::Grpc),
         (&[b"other", ALPN_H2], Some(ALPN_H2), AgentProtocol::Grpc),
@@ -199,7 +199,7 @@ fn the_servers_answer_decides_what_the_agent_speaks() {
 #[test]
 fn agents_of_any_age_are_served() {
     let authority = Authority::new();
-    let table: [(&[&[u8]], Option<&[u8]>, AgentProtocol); 4] = [
+    let table: [(Listed, Chosen, AgentProtocol); 4] = [
         (&[ALPN_H2], Some(ALPN_H2), AgentProtocol::Grpc),
         (&[b"extra", ALPN_H2], Some(ALPN_H2), AgentProtocol::Grpc),
         (&[ALPN_H2, ALPN_ADIT_H2], Some(ALPN_ADIT_H2), AgentProtocol::AditH2),

@@ -3,7 +3,7 @@
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{AlertDescription, CipherSuite, Error, ProtocolVersion};
 
-use super::pair::{Authority, Pair, TLS12, TLS13, client, server};
+use super::pair::{Authority, Chosen, Listed, Pair, TLS12, TLS13, client, server};
 use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 use crate::stream::tls::{TlsFailure, TlsMinVersion, TlsSession, frontend_config, tls12_suites};
 
@@ -126,7 +126,7 @@ fn http_1_1_is_preferred_to_h2_and_nothing_else_is_spoken() {
         let (_, alert) = refused(&authority, offer(&[strange]));
         assert_eq!(alert, AlertDescription::NoApplicationProtocol);
     }
-    let table: [(&[&[u8]], Option<&[u8]>); 4] = [
+    let table: [(Listed, Chosen); 4] = [
         (&[b"h2", b"http/1.1"], Some(b"http/1.1")),
         (&[b"h2"], Some(b"h2")),
         (&[b"h3", b"h2"], Some(b"h2")),

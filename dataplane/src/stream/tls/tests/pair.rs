@@ -16,6 +16,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::stream::tls::{TlsFailure, TlsMinVersion, TlsSession, frontend_config};
 
+/// Names of protocols that one end lists, and the one that is chosen.
+pub(super) type Listed = &'static [&'static [u8]];
+pub(super) type Chosen = Option<&'static [u8]>;
+
 pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A CA.
