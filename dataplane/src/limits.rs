@@ -253,6 +253,9 @@ pub const HTTP2_SETTINGS_ACK_TIME_MAX: Duration = Duration::from_secs(20);
 /// Between the announcement of a drain and the refusal of new streams, where the peer does not answer the PING behind
 /// it (RFC 9113 section 6.8).
 pub const HTTP2_GOAWAY_TIME_MAX: Duration = Duration::from_secs(1);
+/// From a PING to the next sign of life, whatever it is (gRPC's `KEEPALIVE_TIMEOUT`). With the silence before it this
+/// is how long a peer that vanished goes unnoticed.
+pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Output that waits to be written, at which nothing more is received and no payload is taken.
 pub const HTTP2_OUTPUT_BYTES_TARGET: usize = 256 * 1024;
 /// The time that the budgets below are for, each for one connection. Past its budget a peer is told ENHANCE_YOUR_CALM.

@@ -16,6 +16,7 @@ use super::error::{Budget, ConnectionError, ErrorCode, Late};
 use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
 use super::guard::Guard;
+use super::keep_alive::PING;
 use super::stream::Stream;
 
 /// Both windows before anybody said anything (RFC 9113 section 6.9.2).
@@ -65,6 +66,7 @@ pub struct Connection {
     preface_until: Option<Instant>,
     /// Until when the acknowledgement of ours is waited for.
     settings_ack_until: Option<Instant>,
+    pub(super) pings_unanswered: u32,
     pub(super) ended: bool,
 }
 
@@ -102,6 +104,7 @@ impl Connection {
             drain: Drain::None,
             preface_until: Some(now + HTTP2_PREFACE_TIME_MAX),
             settings_ack_until: Some(now + HTTP2_SETTINGS_ACK_TIME_MAX),
+            pings_unanswered: 0,
             ended: false,
         };
         connection.engine.output(&mut connection.output);
@@ -210,8 +213,7 @@ impl Connection {
             self.finish_drain();
         } else {
             self.put_goaway(STREAM_MAX, ErrorCode::NO_ERROR, "");
-            self.output.put_slice(&[0, 0, 8, 6, 0, 0, 0, 0, 0]);
-            self.output.put_slice(&DRAIN_PING);
+            self.put_ping(&DRAIN_PING);
             self.drain = Drain::Announced { until: now + HTTP2_GOAWAY_TIME_MAX };
         }
     }
@@ -281,6 +283,7 @@ impl Connection {
                 self.resize_windows();
             }
             Meaning::SettingsAck => self.settings_ack_until = None,
+            Meaning::PingAck(PING) => self.pings_unanswered = self.pings_unanswered.saturating_sub(1),
             Meaning::PingAck(payload) => {
                 if payload == DRAIN_PING && matches!(self.drain, Drain::Announced { .. }) {
                     self.finish_drain();

@@ -18,8 +18,11 @@
 //! raw (`/run/…`), and nothing is derived from it. An `@` in it is refused with PROTOCOL_ERROR on that stream, because
 //! the library takes it for user information (RFC 9113 section 8.3.1): a socket's path must not contain one.
 //!
+//! **A peer that is gone** without a word is found by [`KeepAlive`], which the consumer asks when to send a PING, and
+//! tells what it received: what gives up is the consumer, who knows how often a peer may be asked.
+//!
 //! Deliberately absent: push, priorities, a choice of who sends next (the consumer's, who knows what
-//! waits), messages and their length prefix, keep-alive, and TLS.
+//! waits), messages and their length prefix, and TLS.
 //!
 //! [`HTTP2_OUTPUT_BYTES_TARGET`]: crate::limits::HTTP2_OUTPUT_BYTES_TARGET
 //! [`HTTP2_STREAM_WINDOW_BYTES`]: crate::limits::HTTP2_STREAM_WINDOW_BYTES
@@ -32,6 +35,7 @@ mod error;
 mod event;
 mod frames;
 mod guard;
+mod keep_alive;
 mod status;
 mod stream;
 
@@ -42,3 +46,4 @@ pub use client::{Call, NotOpened};
 pub use connection::Connection;
 pub use error::{Budget, ConnectionError, ErrorCode, Gone, Late};
 pub use event::{CallStatus, End, Event, Metadata, Request, StreamId};
+pub use keep_alive::{KeepAlive, KeepAliveDue};

@@ -5,6 +5,7 @@ mod client;
 mod conversation;
 mod deadlines;
 mod drain;
+mod ping;
 mod requests;
 mod splits;
 mod violations;
