@@ -14,6 +14,7 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::bundle;
 use crate::config::Identity;
 
 /// Largest PEM file that is read: a bundle of a thousand certificates fits.
@@ -120,11 +121,20 @@ impl<'a> PemFile<'a> {
         Ok(Identity { chain, key: key_der })
     }
 
-    /// Every certificate, as a CA.
+    /// Every certificate of a bundle, as a CA. What in it is no certificate is passed over, see [`bundle`]; where
+    /// nothing is left, what is wrong with it is told as of a certificate's file.
     pub(in crate::config) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        let found = bundle::certificates(&self.bytes);
+        if found.is_empty() {
+            self.certificates()?;
+            return Err(format!(
+                "{}: {} holds no certificate in PEM form: give a file with a whole BEGIN CERTIFICATE block",
+                self.flag, self.path
+            ));
+        }
         let mut store = RootCertStore::empty();
-        for (number, certificate) in self.certificates()?.into_iter().enumerate() {
-            store.add(certificate).map_err(|error| {
+        for (number, certificate) in found.into_iter().enumerate() {
+            store.add(certificate.into()).map_err(|error| {
                 format!(
                     "{}: certificate {} of {} cannot be used as a CA ({error}): give the CA's own certificate",
                     self.flag,
@@ -310,6 +320,36 @@ mod tests {
     fn what_does_not_end_is_not_read_for_ever() {
         let error = roots("--ca", "/dev/zero").map(drop).unwrap_err();
         assert!(error.starts_with("--ca: /dev/zero has more than 4194304 bytes"), "{error}");
+    }
+
+    /// Konnectivity's rules: a block that is no certificate spoils the bundle, everything else is passed over.
+    #[test]
+    fn a_bundle_is_read_as_konnectivity_reads_it() {
+        let (_dir, cert, key) = pair(-1, 1);
+        let (cert, key) = (fs::read_to_string(cert).unwrap(), fs::read_to_string(key).unwrap());
+        let count = |text: String| {
+            let file = PemFile { flag: "--ca-cert", path: "/ca.crt", bytes: text.into_bytes() };
+            file.roots().map(|roots| roots.len())
+        };
+        let bad_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+        let truncated = cert.split_once("-----END").unwrap().0;
+        assert_eq!(count(format!("{cert}{cert}")), Ok(2));
+        assert_eq!(count(format!("{key}{cert}")), Ok(1), "another kind");
+        assert_eq!(count(format!("{cert}{truncated}")), Ok(1), "truncated");
+        assert_eq!(count(format!("{bad_base64}{cert}")), Ok(1), "not base64");
+        let malformed = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
+        let error = count(format!("{cert}{malformed}")).unwrap_err();
+        assert!(error.starts_with("--ca-cert: certificate 2 of /ca.crt cannot be used as a CA"), "{error}");
+        for (nothing, words) in [
+            (key, "this one holds a private key"),
+            (truncated.to_owned(), "no END line"),
+            (bad_base64.to_owned(), "not base64"),
+            (cert.replacen("-----\n", "-----\nA: b\n\n", 1), "--ca-cert: /ca.crt"),
+            (String::new(), "BEGIN CERTIFICATE"),
+        ] {
+            let error = count(nothing).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Flags to configuration. Every problem is found, not just the first, and each names its flag and the remedy.
 
 pub(super) mod agent;
+mod bundle;
 pub(crate) mod files;
 pub(super) mod frontends;
 mod server;
