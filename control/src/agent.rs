@@ -15,6 +15,7 @@ use crate::admin::Readiness;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::AgentConfig;
 use crate::config::cli::driver_word;
+use crate::config::values::protocol_names;
 use crate::resolve::Resolver;
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
@@ -130,6 +131,9 @@ fn log_configuration(config: &AgentConfig) {
         identifiers = config.identifiers,
         proxy_server_host = config.server_host,
         proxy_server_port = config.server_port,
+        transport = config.transport.word(),
+        tcp_protocols = protocol_names(&config.server_tls.alpn_protocols),
+        egress_proxy = config.egress_proxy.as_ref().map(ToString::to_string),
         health = %config.health,
         admin = %config.admin,
         sync_interval = ?config.sync_interval,

@@ -25,7 +25,7 @@ const TABLE: &[(&[&str], &str)] = &[
     ),
     (
         &["any known protocol", "NoApplicationProtocol"],
-        "whoever connected does not speak HTTP/1.1: use proxyProtocol: HTTPConnect",
+        "whoever connected speaks neither HTTP/1.1 nor HTTP/2: find out what it is, kube-apiserver speaks one of them",
     ),
     (
         &["incompatible", "ProtocolVersion", "HandshakeFailure"],
@@ -69,6 +69,7 @@ mod tests {
             ("peer misbehaved: TooManyRenegotiationRequests", "certificate"),
             ("more than 64 records without payload (empty, renewals of keys, warnings)", "certificate"),
             ("received corrupt message of type InvalidContentType", "https://"),
+            ("peer doesn't support any known protocol", "HTTP/2"),
             ("peer is incompatible: Tls12NotOfferedOrEnabled", "--tls-min-version"),
             ("the handshake did not end within 10 s", "caBundle"),
             ("the client reset the connection during the handshake", "caBundle"),

@@ -17,6 +17,7 @@ use crate::admin::{Readiness, http};
 use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::cli::driver_word;
+use crate::config::values::protocol_names;
 use crate::config::{ServerConfig, TcpFrontends};
 use crate::logging::Restraint;
 use crate::metrics::{Dials, outcome_word};
@@ -159,6 +160,7 @@ fn log_configuration(config: &ServerConfig) {
         uds_name = config.frontends.uds_path.as_ref().map(|path| path.display().to_string()),
         frontends_over_tcp = config.frontends.tcp.as_ref().map(|tcp| tcp.bind.to_string()),
         agent = %config.agent,
+        agent_tcp_protocols = protocol_names(&config.agents_tls.alpn_protocols),
         health = %config.health,
         admin = %config.admin,
         strategies = config.strategies.iter().map(|strategy| strategy.name()).collect::<Vec<_>>().join(","),

@@ -46,9 +46,26 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "the agent's certificate needs clientAuth, the server's serverAuth as extended key usage",
     ),
     (
-        &["NoApplicationProtocol", "application protocol"],
-        "whoever connected speaks no adit/1: an old agent, or something else",
-        "whoever answers at --proxy-server-host speaks no adit/1: check host and port",
+        &["NoApplicationProtocol", "application protocol", "any known protocol"],
+        "whoever connected speaks no protocol of agents (adit/1 in QUIC, adit-h2/1 or h2 in TLS over TCP): find out \
+         what it is",
+        "whoever answers at --proxy-server-host speaks no protocol of servers (adit/1 in QUIC, adit-h2/1 or h2 in TLS \
+         over TCP): check host and port, and what a load balancer before it lets pass",
+    ),
+    (
+        &["TLS 1.3 with its own kind"],
+        "something between the agent and this server ends TLS, and speaks an older version: let TLS pass unchanged",
+        "something between this agent and the server ends TLS, and speaks an older version: let TLS pass unchanged",
+    ),
+    (
+        &["incompatible", "ProtocolVersion", "HandshakeFailure"],
+        "no TLS version and suite in common: check --tls-min-version and --cipher-suites, or upgrade the agent",
+        "no TLS version and suite in common: check the server's --tls-min-version and --cipher-suites, or upgrade it",
+    ),
+    (
+        &["corrupt message"],
+        "whoever connected does not speak TLS: if nobody of yours has this address, block it in front of --agent-port",
+        "whoever answers at --proxy-server-host does not speak TLS: check host and port, and HTTPS_PROXY",
     ),
     (
         &["protocol error"],
@@ -96,6 +113,14 @@ mod tests {
         assert!(remedy(Side::Agent, ca).unwrap().contains("--cluster-ca-cert"));
         let forged = "protocol error: detected an error with protocol compliance: authentication failed";
         assert!(remedy(Side::Server, forged).unwrap().contains("--agent-port"));
+        let alert = "received fatal alert: NoApplicationProtocol";
+        assert!(remedy(Side::Agent, alert).unwrap().contains("adit-h2/1"));
+        let version = "peer is incompatible: Tls13RequiredForQuic";
+        assert!(remedy(Side::Server, version).unwrap().contains("--tls-min-version"));
+        let downgraded = "adit speaks TLS 1.3 with its own kind, and a version before it was agreed on";
+        assert!(remedy(Side::Agent, downgraded).unwrap().contains("pass unchanged"));
+        let plain = "received corrupt message of type InvalidContentType";
+        assert!(remedy(Side::Agent, plain).unwrap().contains("HTTPS_PROXY"));
         assert_eq!(remedy(Side::Agent, "closed by peer: draining"), None);
     }
 }

@@ -12,7 +12,8 @@ use adit_fuzz::{Fate, Suite, Target};
 use rustls_pki_types::UnixTime;
 
 use super::cli::{Cli, Verb};
-use super::validate::agent::{agent_identifiers, server_host};
+use super::egress_proxy::egress_proxy;
+use super::validate::agent::{agent_identifiers, alpn_protocols, server_host};
 use super::validate::files::{PATH_BYTES_MAX, PemFile, Usage};
 use super::validate::frontends::{cipher_suites, uds_name};
 use super::validate::{Problems, agent_config, server_config};
@@ -31,11 +32,13 @@ const SUITE: Suite = Suite {
     corpora: concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus"),
     targets: &[
         Target { name: "agent_identifiers", run: identifiers, tokens: IDENTIFIERS },
+        Target { name: "alpn_proto", run: alpn_proto, tokens: &["h2", "adit-h2/1", ",", ", ", "x"] },
         Target { name: "bind_address", run: bind_address, tokens: ADDRESSES },
         Target { name: "certificate_host", run: certificate_host, tokens: ADDRESSES },
         Target { name: "cipher_suites", run: suites, tokens: SUITES },
         Target { name: "command_line", run: command_line, tokens: FLAGS },
         Target { name: "duration", run: duration, tokens: DURATIONS },
+        Target { name: "egress_proxy", run: proxy, tokens: PROXIES },
         Target { name: "forward_target", run: forward_target, tokens: ADDRESSES },
         Target { name: "pem_identity", run: pem_identity, tokens: PEM },
         Target { name: "pem_roots", run: pem_roots, tokens: PEM },
@@ -66,6 +69,33 @@ const ADDRESSES: &[&str] = &[
     "_",
     "localhost",
     "\u{202e}",
+];
+const PROXIES: &[&str] = &[
+    "http://",
+    "https://",
+    "://",
+    "@",
+    ":",
+    "%",
+    "%40",
+    "\0",
+    ",",
+    "*",
+    "*.",
+    ".",
+    "/24",
+    "/128",
+    "[",
+    "]",
+    "::1",
+    "::ffff:10.0.0.0/104",
+    "10.0.0.1",
+    "example",
+    ":3128",
+    ":8091",
+    "/",
+    "?",
+    "#",
 ];
 const SUITES: &[&str] =
     &["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "_SHA256", "TLS_AES_128_GCM_SHA256", ",", ", ", "TLS_"];
@@ -150,6 +180,30 @@ fn identifiers(input: &[u8]) -> Fate {
     value(input, |text| judged(agent_identifiers(text), "--agent-identifiers: "))
 }
 
+fn alpn_proto(input: &[u8]) -> Fate {
+    value(input, |text| judged(alpn_protocols(&[text.to_owned()]), "--alpn-proto: "))
+}
+
+/// `HTTPS_PROXY`, `NO_PROXY` and the server's host, NUL between them.
+fn proxy(input: &[u8]) -> Fate {
+    value(input, |text| {
+        let mut parts = text.splitn(3, '\0').map(str::to_owned);
+        let (proxy, exceptions) = (parts.next(), parts.next());
+        let host = parts.next().unwrap_or_else(|| "server.example".to_owned());
+        let environment = |name: &str| match name {
+            "HTTPS_PROXY" => proxy.clone(),
+            "NO_PROXY" => exceptions.clone(),
+            _ => None,
+        };
+        let decided = egress_proxy(environment, &host, 8091);
+        if let Ok(Some(proxy)) = &decided {
+            let shown = format!("{proxy} {proxy:?} {}", proxy.authorization.as_deref().unwrap_or_default());
+            assert!(!shown.chars().any(char::is_control) && proxy.port > 0, "{shown:?}");
+        }
+        judged(decided, "HTTPS_PROXY: ")
+    })
+}
+
 fn bind_address(input: &[u8]) -> Fate {
     value(input, |text| {
         let mut problems = Problems::default();
@@ -172,7 +226,7 @@ fn certificate_host(input: &[u8]) -> Fate {
 }
 
 fn suites(input: &[u8]) -> Fate {
-    value(input, |text| judged(cipher_suites(text), "--cipher-suites: "))
+    value(input, |text| judged(cipher_suites(&[text.to_owned()]), "--cipher-suites: "))
 }
 
 fn duration(input: &[u8]) -> Fate {

@@ -5,6 +5,7 @@
 //! binds a port or starts a thread.
 
 pub(crate) mod cli;
+pub(crate) mod egress_proxy;
 pub(crate) mod validate;
 pub(crate) mod values;
 
@@ -17,11 +18,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_dataplane::carrier::egress_proxy::EgressProxy;
 use adit_dataplane::route::Strategy;
 use adit_io::DriverChoice;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 
+use cli::Transport;
 use values::Shown;
 
 /// How long both ends drain when `--graceful-shutdown-timeout` is not given.
@@ -155,8 +158,11 @@ pub(crate) struct ServerConfig {
     pub(crate) agent_roots: Arc<RootCertStore>,
     /// Where kube-apiserver connects.
     pub(crate) frontends: Frontends,
-    /// `--agent-bind-address`, `--agent-port` (UDP).
+    /// `--agent-bind-address`, `--agent-port` (UDP, and TCP on the same port).
     pub(crate) agent: Bind,
+    /// For agents over TCP: `--cluster-cert`, `--cluster-key`, `--cluster-ca-cert`, `--tls-min-version`,
+    /// `--cipher-suites`.
+    pub(crate) agents_tls: Arc<rustls::ServerConfig>,
     /// `--admin-bind-address`, `--admin-port`.
     pub(crate) admin: Bind,
     /// `--health-bind-address`, `--health-port`.
@@ -186,8 +192,14 @@ pub(crate) struct AgentConfig {
     pub(crate) server_roots: Arc<RootCertStore>,
     /// `--proxy-server-host`: an address or a name. The server's certificate must carry it.
     pub(crate) server_host: String,
-    /// `--proxy-server-port` (UDP).
+    /// `--proxy-server-port` (UDP, and TCP on the same port).
     pub(crate) server_port: u16,
+    /// `--transport`.
+    pub(crate) transport: Transport,
+    /// For the server over TCP: `--agent-cert`, `--agent-key`, `--ca-cert`, `--alpn-proto`.
+    pub(crate) server_tls: Arc<rustls::ClientConfig>,
+    /// What is between here and the server over TCP: `HTTPS_PROXY`, `NO_PROXY`.
+    pub(crate) egress_proxy: Option<EgressProxy>,
     /// `--agent-id`, `PROXY_AGENT_ID`, or a random UUID.
     pub(crate) agent_id: String,
     /// `--agent-identifiers`, checked.

@@ -1,5 +1,5 @@
-//! Flag values in Go's spelling: durations (`time.ParseDuration`), booleans (`strconv.ParseBool`); and how a value that
-//! is refused is shown.
+//! Flag values in Go's spelling: durations (`time.ParseDuration`), booleans (`strconv.ParseBool`), lists (pflag's
+//! `stringSlice`, without CSV's quotes); and how a value that is refused is shown.
 
 use std::fmt;
 use std::time::Duration;
@@ -83,6 +83,17 @@ impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
     }
+}
+
+/// The items of a list flag (pflag's `stringSlice`): it may be given several times, each time with several items, apart
+/// by commas. A flag that is given with nothing adds nothing.
+pub(crate) fn list_items(values: &[String]) -> impl Iterator<Item = &str> {
+    values.iter().filter(|value| !value.is_empty()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Names of protocols (RFC 7301), as the log shows them.
+pub(crate) fn protocol_names(names: &[Vec<u8>]) -> String {
+    names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(",")
 }
 
 /// `strconv.ParseBool`: what pflag accepts after `--flag=`.

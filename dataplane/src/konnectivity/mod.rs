@@ -17,7 +17,6 @@ mod frontend;
 mod packet;
 mod pieces;
 mod proto;
-mod readers;
 mod status;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::super::values::GoDuration;
 use super::server::{LEASES, Later, OFF, PROFILES};
-use super::{CountOrAuto, IoFlags, KlogFlags, LogFlags, ShardFlags};
+use super::{CountOrAuto, IoFlags, KlogFlags, LogFlags, ShardFlags, Transport};
 
 /// The flags of `adit agent`.
 #[derive(Clone, Debug, Args)]
@@ -21,9 +21,17 @@ pub(crate) struct AgentFlags {
     /// Address or name of the server (or of the load balancer before it)
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub(crate) proxy_server_host: String,
-    /// Its UDP port
+    /// Its port, of UDP and of TCP
     #[arg(long, value_name = "PORT", default_value_t = 8091)]
     pub(crate) proxy_server_port: i64,
+    /// How the server is reached. TCP goes through the HTTP proxy in HTTPS_PROXY, unless NO_PROXY names the server;
+    /// QUIC goes through none
+    #[arg(long, value_enum, value_name = "TRANSPORT", default_value_t)]
+    pub(crate) transport: Transport,
+    /// Protocols to offer over TCP before adit's own and h2 (TLS ALPN), for a load balancer that chooses by them; may
+    /// be repeated
+    #[arg(long, value_name = "LIST", action = clap::ArgAction::Append)]
+    pub(crate) alpn_proto: Vec<String>,
     /// Unique name of this agent; unset: random
     #[arg(long, value_name = "ID", env = "PROXY_AGENT_ID", default_value = "")]
     pub(crate) agent_id: String,
@@ -87,8 +95,6 @@ pub(crate) struct AgentFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Not in this version (refused)")]
 pub(crate) struct LaterAgentFlags {
-    #[arg(long, hide = true)]
-    alpn_proto: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_profiling: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
@@ -122,12 +128,6 @@ impl LaterAgentFlags {
     pub(crate) fn all(&self) -> Vec<Later<'_>> {
         let label: &[&str] = &["k8s-app=konnectivity-server"];
         vec![
-            (
-                "--alpn-proto",
-                self.alpn_proto.as_deref(),
-                &[""],
-                "the server is spoken to as adit/1 alone in this version: leave this flag out",
-            ),
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
             ("--service-account-token-path", self.service_account_token_path.as_deref(), &[""], TOKENS),

@@ -95,6 +95,29 @@ fn short(error: clap::Error) -> clap::Error {
     clap::Error::raw(error.kind(), format!("{}: {}\n", Shown(argument), Shown(text)))
 }
 
+/// `--transport`: how an agent reaches its server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// QUIC, and TCP where UDP does not pass
+    #[default]
+    Auto,
+    /// QUIC alone
+    Quic,
+    /// TCP alone, through the proxy of HTTPS_PROXY if there is one
+    Tcp,
+}
+
+impl Transport {
+    /// The word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

@@ -43,13 +43,15 @@ pub(crate) struct ServerFlags {
     /// CA that signed the certificates of frontends over TCP (PEM)
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) server_ca_cert: String,
-    /// Oldest TLS for frontends over TCP: VersionTLS12 or VersionTLS13; agents always speak 1.3
+    /// Oldest TLS over TCP, for frontends and for Konnectivity's agents: VersionTLS12 or VersionTLS13; adit's agents
+    /// always speak 1.3
     #[arg(long, value_name = "VERSION", default_value = "")]
     pub(crate) tls_min_version: String,
-    /// TLS 1.2 suites for frontends over TCP, by Go's names; empty: all that are good
-    #[arg(long, value_name = "LIST", default_value = "")]
-    pub(crate) cipher_suites: String,
-    /// UDP port for agents; 0: any free port
+    /// TLS 1.2 suites over TCP, for frontends and for Konnectivity's agents, by Go's names; empty: all that are good;
+    /// may be repeated
+    #[arg(long, value_name = "LIST", action = clap::ArgAction::Append)]
+    pub(crate) cipher_suites: Vec<String>,
+    /// Port for agents, of UDP and of TCP; 0: any free port
     #[arg(long, value_name = "PORT", default_value_t = 8091)]
     pub(crate) agent_port: i64,
     /// Address for agents; empty: all

@@ -1,13 +1,21 @@
 //! [`AgentFlags`] to [`AgentConfig`].
 
+use std::sync::Arc;
+
 use adit_dataplane::route::Identifiers;
+use adit_dataplane::stream::tls::{ALPN_NAME_BYTES_MAX, agent_client_config};
+use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
 
 use super::files::{self, Usage};
 use super::{Problems, agent_shards, common, drain_time, id};
 use crate::config::cli::AgentFlags;
-use crate::config::values::Shown;
-use crate::config::{AgentConfig, without_brackets};
+use crate::config::egress_proxy::egress_proxy;
+use crate::config::values::{Shown, list_items};
+use crate::config::{AgentConfig, Identity, without_brackets};
+
+/// Most protocols in `--alpn-proto`: all of them go into the first packet.
+const ALPN_PROTOCOLS_MAX: usize = 16;
 
 /// Checks the agent's flags and reads the files that they name.
 ///
@@ -19,7 +27,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     let server_host = problems.take(server_host(&flags.proxy_server_host));
     let server_port = problems.port("--proxy-server-port", flags.proxy_server_port);
     if server_port == 0 && flags.proxy_server_port == 0 {
-        problems.add("--proxy-server-port", "write the server's UDP port, 1 to 65535");
+        problems.add("--proxy-server-port", "write the server's port, 1 to 65535");
     }
     let health = problems.bind(
         ("--health-server-host", &flags.health_server_host),
@@ -55,8 +63,19 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     } else {
         problems.take(files::roots("--ca-cert", &flags.ca_cert))
     };
-    let (Some(server_host), Some(identity), Some(server_roots), true) =
-        (server_host, identity, server_roots, problems.is_empty())
+    let protocols = problems.take(alpn_protocols(&flags.alpn_proto));
+    let server_tls = match (&identity, &server_roots, protocols) {
+        (Some(identity), Some(roots), Some(protocols)) => {
+            problems.take(server_tls(identity, Arc::clone(roots), &protocols))
+        }
+        _ => None,
+    };
+    let egress_proxy = server_host.as_deref().and_then(|host| {
+        let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+        problems.take(egress_proxy(environment, host, server_port)).flatten()
+    });
+    let (Some(server_host), Some(identity), Some(server_roots), Some(server_tls), true) =
+        (server_host, identity, server_roots, server_tls, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -75,6 +94,9 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         server_roots,
         server_host,
         server_port,
+        transport: flags.transport,
+        server_tls,
+        egress_proxy,
         agent_id,
         identifiers: flags.agent_identifiers.clone(),
         connections: flags.connections.map(u32::from),
@@ -84,6 +106,16 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         admin,
         drain_time: drain_time(flags.graceful_shutdown_timeout),
     })
+}
+
+/// What the server is met with over TCP.
+fn server_tls(
+    identity: &Identity,
+    roots: Arc<RootCertStore>,
+    protocols: &[String],
+) -> Result<Arc<rustls::ClientConfig>, String> {
+    agent_client_config(identity.chain.clone(), identity.key.clone_key(), roots, protocols)
+        .map_err(|error| format!("--agent-cert, --agent-key: {error}"))
 }
 
 /// `--proxy-server-host`, without brackets.
@@ -101,6 +133,24 @@ pub(crate) fn server_host(text: &str) -> Result<String, String> {
     }
 }
 
+/// The protocols of `--alpn-proto`, in their order.
+///
+/// # Errors
+/// The text to show.
+pub(in crate::config) fn alpn_protocols(lists: &[String]) -> Result<Vec<String>, String> {
+    let names: Vec<String> = list_items(lists).map(str::to_owned).collect();
+    if names.len() > ALPN_PROTOCOLS_MAX {
+        return Err(format!("--alpn-proto: {} protocols: name at most {ALPN_PROTOCOLS_MAX}", names.len()));
+    }
+    match names.iter().find(|name| name.is_empty() || name.len() > ALPN_NAME_BYTES_MAX) {
+        Some(name) => Err(format!(
+            "--alpn-proto: {} is no protocol's name: write 1 to {ALPN_NAME_BYTES_MAX} bytes, names apart by commas",
+            Shown(name)
+        )),
+        None => Ok(names),
+    }
+}
+
 /// Checks `--agent-identifiers`.
 ///
 /// # Errors
@@ -109,5 +159,23 @@ pub(crate) fn agent_identifiers(text: &str) -> Result<(), String> {
     match Identifiers::parse_strict(text) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("--agent-identifiers: {}: {error}", Shown(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_keep_their_order_over_several_flags() {
+        let read =
+            |lists: &[&str]| alpn_protocols(&lists.iter().map(|&list| list.to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&[]), Ok(Vec::new()));
+        assert_eq!(read(&[""]), Ok(Vec::new()));
+        assert_eq!(read(&["b,a", "", "c"]), Ok(vec!["b".to_owned(), "a".to_owned(), "c".to_owned()]));
+        for wrong in ["a,,b", ",", &"x".repeat(256), &"x,".repeat(20)] {
+            assert!(read(&[wrong]).unwrap_err().starts_with("--alpn-proto: "), "{wrong}");
+        }
+        assert!(read(&[&"x".repeat(255)]).is_ok());
     }
 }

@@ -1,7 +1,6 @@
 //! Where frontends are served, and with which certificates: a Unix socket, TCP with mutual TLS, or both.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use adit_dataplane::stream::tls::{TlsMinVersion, frontend_config, tls12_suites};
 use rustls::CipherSuite;
@@ -9,7 +8,7 @@ use rustls::CipherSuite;
 use super::Problems;
 use super::files::{self, Usage};
 use crate::config::cli::ServerFlags;
-use crate::config::values::Shown;
+use crate::config::values::{Shown, list_items};
 use crate::config::{Frontends, TcpFrontends};
 
 /// Bytes of a Unix socket path, without the terminating zero (unix(7), `sun_path`).
@@ -20,11 +19,14 @@ const PORT_DEFAULT: i64 = 8090;
 const TLS13_SUITES: [&str; 3] =
     ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
-/// Checks the frontends' flags and reads the files that they name. Also says whether there is no TCP frontend that the
-/// flags of TLS could be for.
-pub(super) fn frontends(problems: &mut Problems, flags: &ServerFlags) -> (Option<Frontends>, bool) {
+/// Checks the frontends' flags and reads the files that they name. Also says whether there is no TCP frontend that
+/// `--server-bind-address` could be for.
+pub(super) fn frontends(
+    problems: &mut Problems,
+    flags: &ServerFlags,
+    tls: Option<&TlsOptions>,
+) -> (Option<Frontends>, bool) {
     mode(problems, &flags.mode);
-    let min_version = min_version(problems, &flags.tls_min_version);
     let has_uds = !flags.uds_name.is_empty();
     if has_uds {
         uds_name(problems, &flags.uds_name);
@@ -40,7 +42,7 @@ pub(super) fn frontends(problems: &mut Problems, flags: &ServerFlags) -> (Option
             None
         }
         Some(port) => {
-            let tcp = tcp(problems, flags, port, min_version);
+            let tcp = tcp(problems, flags, port, tls);
             if tcp.is_none() {
                 return (None, false);
             }
@@ -99,20 +101,13 @@ fn refuse_tcp_flags(problems: &mut Problems, flags: &ServerFlags) {
             );
         }
     }
-    if !flags.cipher_suites.is_empty() {
-        problems.add(
-            "--cipher-suites",
-            "is for frontends over TCP; agents are spoken to in TLS 1.3 alone, whose cipher suites are fixed: leave \
-             this flag out",
-        );
-    }
 }
 
 fn tcp(
     problems: &mut Problems,
     flags: &ServerFlags,
     port: i64,
-    min_version: TlsMinVersion,
+    tls: Option<&TlsOptions>,
 ) -> Option<TcpFrontends> {
     let (cert, key, ca) = (&flags.server_cert, &flags.server_key, &flags.server_ca_cert);
     if flags.uds_name.is_empty()
@@ -139,37 +134,50 @@ fn tcp(
     } else {
         problems.take(files::roots("--server-ca-cert", ca))
     };
-    let suites = problems.take(cipher_suites(&flags.cipher_suites));
-    let (identity, roots, suites) = (identity?, roots?, suites?);
+    let (identity, roots, tls) = (identity?, roots?, tls?);
     let tls =
-        frontend_config(identity.chain, identity.key, Arc::clone(&roots), min_version, suites.as_deref());
+        frontend_config(identity.chain, identity.key, roots, tls.min_version, tls.tls12_suites.as_deref());
     let tls = problems.take(tls.map_err(|error| format!("--server-cert, --server-key: {error}")))?;
     Some(TcpFrontends { bind, tls })
 }
 
-fn min_version(problems: &mut Problems, version: &str) -> TlsMinVersion {
-    match version {
-        // What is older than 1.2 is never spoken; Konnectivity only warns of it.
-        "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" => TlsMinVersion::Tls12,
-        "VersionTLS13" => TlsMinVersion::Tls13,
+/// What is spoken over TCP, with frontends and agents alike.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TlsOptions {
+    /// `--tls-min-version`.
+    pub(super) min_version: TlsMinVersion,
+    /// `--cipher-suites`; `None`: all.
+    pub(super) tls12_suites: Option<Vec<CipherSuite>>,
+    /// Whether an older version was asked for than any that is spoken.
+    pub(super) too_old: bool,
+}
+
+/// Checks the flags of TLS that are for everybody who comes over TCP.
+pub(super) fn tls_options(problems: &mut Problems, flags: &ServerFlags) -> Option<TlsOptions> {
+    let (min_version, too_old) = match flags.tls_min_version.as_str() {
+        "" | "VersionTLS12" => (TlsMinVersion::Tls12, false),
+        // Konnectivity only warns of it.
+        "VersionTLS10" | "VersionTLS11" => (TlsMinVersion::Tls12, true),
+        "VersionTLS13" => (TlsMinVersion::Tls13, false),
         other => {
             problems.add(
                 "--tls-min-version",
                 format_args!("{} is no version: write VersionTLS12 or VersionTLS13", Shown(other)),
             );
-            TlsMinVersion::Tls12
+            (TlsMinVersion::Tls12, false)
         }
-    }
+    };
+    let tls12_suites = problems.take(cipher_suites(&flags.cipher_suites))?;
+    Some(TlsOptions { min_version, tls12_suites, too_old })
 }
 
-/// The TLS 1.2 suites in a list of Go's names; `None` for an empty list, which allows all.
-pub(in crate::config) fn cipher_suites(list: &str) -> Result<Option<Vec<CipherSuite>>, String> {
-    if list.is_empty() {
-        return Ok(None);
-    }
+/// The TLS 1.2 suites in lists of Go's names; `None` for an empty one, which allows all.
+pub(in crate::config) fn cipher_suites(lists: &[String]) -> Result<Option<Vec<CipherSuite>>, String> {
     let known = tls12_suites();
     let mut suites = Vec::new();
-    for name in list.split(',').map(str::trim) {
+    let mut any = false;
+    for name in list_items(lists) {
+        any = true;
         // Go also knows ChaCha20-Poly1305 by its earlier name, without the hash.
         match known.iter().find(|(known, _)| known == name || known.strip_suffix("_SHA256") == Some(name)) {
             Some((_, suite)) => suites.push(*suite),
@@ -184,7 +192,7 @@ pub(in crate::config) fn cipher_suites(list: &str) -> Result<Option<Vec<CipherSu
             }
         }
     }
-    Ok(Some(suites))
+    Ok(any.then_some(suites))
 }
 
 #[cfg(test)]
@@ -193,6 +201,7 @@ mod tests {
 
     #[test]
     fn suites_go_by_their_names_in_go() {
+        let cipher_suites = |list: &str| cipher_suites(&[list.to_owned()]);
         assert_eq!(cipher_suites(""), Ok(None));
         assert_eq!(
             cipher_suites("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256"),

@@ -1,13 +1,17 @@
 //! [`ServerFlags`] to [`ServerConfig`].
 
+use std::sync::Arc;
+
 use adit_dataplane::limits::ANSWER_TIME_MAX;
 use adit_dataplane::route::Strategy;
+use adit_dataplane::stream::tls::agent_port_config;
+use rustls::RootCertStore;
 
 use super::files::{self, Usage};
-use super::frontends::frontends;
+use super::frontends::{TlsOptions, frontends, tls_options};
 use super::{Problems, common, drain_time, id, server_shards};
-use crate::config::ServerConfig;
 use crate::config::cli::ServerFlags;
+use crate::config::{Identity, ServerConfig};
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -16,7 +20,8 @@ use crate::config::cli::ServerFlags;
 pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problems> {
     let mut problems = Problems::default();
     problems.refuse_later(&flags.later.all());
-    let (frontends, unused) = frontends(&mut problems, flags);
+    let tls_options = tls_options(&mut problems, flags);
+    let (frontends, unused) = frontends(&mut problems, flags, tls_options.as_ref());
     let agent = problems
         .bind(("--agent-bind-address", &flags.agent_bind_address), ("--agent-port", flags.agent_port));
     let admin = problems
@@ -40,11 +45,17 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         Usage::Server,
     ));
     let agent_roots = agent_roots(&mut problems, flags);
+    let agents_tls = match (&identity, &agent_roots, &tls_options) {
+        (Some(identity), Some(roots), Some(options)) => {
+            problems.take(agents_tls(identity, Arc::clone(roots), options))
+        }
+        _ => None,
+    };
     let dial_timeout = flags.backend_dial_timeout.0;
     let answer_time =
         if dial_timeout.is_zero() { ANSWER_TIME_MAX } else { dial_timeout.min(ANSWER_TIME_MAX) };
-    let (Some(frontends), Some(identity), Some(agent_roots), Some(strategies), true) =
-        (frontends, identity, agent_roots, strategies, problems.is_empty())
+    let (Some(frontends), Some(identity), Some(agent_roots), Some(agents_tls), Some(strategies), true) =
+        (frontends, identity, agent_roots, agents_tls, strategies, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -58,13 +69,14 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
                 ("--warn-on-channel-limit", flags.warn_on_channel_limit.is_some()),
                 ("--frontend-write-channel-size", flags.frontend_write_channel_size.is_some()),
                 ("--server-bind-address", unused && !flags.server_bind_address.is_empty()),
-                ("--tls-min-version", unused && !flags.tls_min_version.is_empty()),
+                ("--tls-min-version below VersionTLS12", tls_options.is_some_and(|options| options.too_old)),
             ],
         ),
         identity,
         agent_roots,
         frontends,
         agent,
+        agents_tls,
         admin,
         health,
         server_id,
@@ -76,11 +88,19 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
     })
 }
 
+/// What agents that come over TCP are met with.
+fn agents_tls(
+    identity: &Identity,
+    roots: Arc<RootCertStore>,
+    options: &TlsOptions,
+) -> Result<Arc<rustls::ServerConfig>, String> {
+    let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
+    agent_port_config(chain, key, roots, options.min_version, options.tls12_suites.as_deref())
+        .map_err(|error| format!("--cluster-cert, --cluster-key: {error}"))
+}
+
 /// Who may be an agent: without a CA nobody is authenticated, so that is refused rather than served.
-fn agent_roots(
-    problems: &mut Problems,
-    flags: &ServerFlags,
-) -> Option<std::sync::Arc<rustls::RootCertStore>> {
+fn agent_roots(problems: &mut Problems, flags: &ServerFlags) -> Option<Arc<RootCertStore>> {
     if flags.cluster_ca_cert.is_empty() {
         problems.add(
             "--cluster-ca-cert",

@@ -231,10 +231,9 @@ impl TlsSession {
         if adit && common.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
             // In TLS there is no alert for it: the peer, which will not have it either, hears an orderly end.
             self.wire.extend(self.conn.close_notify(&mut self.partial));
-            return Err(self.fail(
-                "adit speaks TLS 1.3 with its own kind, and a version before it was agreed on: let what stands between \
-                 agent and server pass TLS 1.3",
-            ));
+            return Err(
+                self.fail("adit speaks TLS 1.3 with its own kind, and a version before it was agreed on")
+            );
         }
         if let Conn::Server(_) = self.conn {
             let leaf = common.peer_certificates().and_then(<[_]>::first);
