@@ -11,6 +11,9 @@ const TESTED: &[(&str, &str)] = &[
     ("control/tests/go-old", "egressselector v0.32.0"),
 ];
 
+/// The doubles of Konnectivity's agent and server, which prove themselves on each other.
+const DOUBLES: (&str, &str) = ("control/tests/go/harness", "./serverdouble");
+
 /// The module with kube-apiserver and kubectl.
 const KUBE: &str = "control/tests/kube";
 
@@ -33,6 +36,8 @@ pub(crate) fn counterparts() -> Done {
     for module in MODULES.iter().filter(|module| **module != KUBE) {
         vet(&go, module)?;
     }
+    let mut doubles = run::command(&go, &["test", "-count=1", "-timeout=5m", DOUBLES.1]);
+    run::step("the doubles on each other", doubles.current_dir(run::root().join(DOUBLES.0)))?;
     let adit = run::target_folder().join("release/adit");
     for driver in ["uring", "epoll"] {
         for (module, what) in TESTED {

@@ -31,7 +31,7 @@ func Main(m *testing.M, hosts ...string) int {
 			return 2
 		}
 		fmt.Fprintf(os.Stderr, "counterparts: ADIT_DOUBLE=%s: the tests run against their own double, not against adit\n", fault)
-		return run(m)
+		return Run(m)
 	}
 	dir, err := os.MkdirTemp("", "adit-counterparts-")
 	if err != nil {
@@ -44,12 +44,12 @@ func Main(m *testing.M, hosts ...string) int {
 		return 2
 	}
 	fmt.Fprintf(os.Stderr, "counterparts: %s --io %s\n", suite.program, suite.driver)
-	return run(m)
+	return Run(m)
 }
 
-// run runs the tests. What the Kubernetes libraries log is shown only if a test
+// Run is Main for tests that start no program. What the Kubernetes libraries log is shown only if a test
 // failed: they report every closed connection as an error.
-func run(m *testing.M) int {
+func Run(m *testing.M) int {
 	var said bytes.Buffer
 	flags := flag.NewFlagSet("klog", flag.PanicOnError)
 	klog.InitFlags(flags)
