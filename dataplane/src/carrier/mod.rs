@@ -19,7 +19,10 @@
 //!
 //! Deliberately absent: sockets, TLS, a clock, the choice of an agent, whether a peer is who it says (control's).
 
+mod call;
 pub mod egress_proxy;
+mod old_agent;
+mod streams;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -30,6 +33,8 @@ use quinn_proto::Dir;
 
 use crate::quic::{Gone, LostReason, ReadState, Side, StreamId, WriteState};
 use crate::wire::{CloseCode, Hello, ResetCode, Welcome};
+
+pub use old_agent::OldAgent;
 
 /// One connection's carrier. See the module.
 pub trait Carrier: Debug + Send {
@@ -139,6 +144,10 @@ pub enum CarrierEvent {
     Finished(StreamId),
     /// [`Carrier::open`] may succeed where it said `None`.
     StreamsAvailable,
+    /// A stream is over because nobody read it, and the peer's protocol has no flow control for one stream alone: all
+    /// others waited for it. [`Self::Stopped`] and a reset, both with [`ResetCode::OverBudget`], follow. For the count
+    /// and the log; comes from peers without a control stream.
+    ReaderStopped(StreamId),
     /// The peer takes nothing new; what runs goes on. Said by peers without a control stream.
     Draining,
     /// The connection is over, and with it all streams.

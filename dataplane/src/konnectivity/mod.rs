@@ -17,6 +17,7 @@ mod frontend;
 mod packet;
 mod pieces;
 mod proto;
+mod readers;
 mod status;
 
 #[cfg(test)]

@@ -113,6 +113,30 @@ impl ErrorClass {
         }
     }
 
+    /// The class of an error in Go's words, as an agent of Konnectivity's sends it: the first match of a part of the
+    /// text, whatever its case, in the order of [`status_for_text`]; [`Self::Other`] if none matches.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        const WORDS: [(&str, ErrorClass); 14] = [
+            ("timeout", ErrorClass::Timeout),
+            ("deadline exceeded", ErrorClass::Timeout),
+            ("too many open files", ErrorClass::TooManyOpenFiles),
+            ("connection refused", ErrorClass::Refused),
+            ("connection reset by peer", ErrorClass::Reset),
+            ("broken pipe", ErrorClass::Reset),
+            ("network is unreachable", ErrorClass::Unreachable),
+            ("no route to host", ErrorClass::Unreachable),
+            ("host is unreachable", ErrorClass::Unreachable),
+            ("network is down", ErrorClass::Unreachable),
+            ("no such host", ErrorClass::NoSuchHost),
+            ("name resolution", ErrorClass::NoSuchHost),
+            ("operation was canceled", ErrorClass::Canceled),
+            ("unknown network", ErrorClass::Unsupported),
+        ];
+        let text = text.to_ascii_lowercase();
+        WORDS.into_iter().find(|(word, _)| text.contains(word)).map_or(Self::Other, |(_, class)| class)
+    }
+
     /// The class of an errno.
     #[must_use]
     pub fn from_errno(errno: i32) -> Self {

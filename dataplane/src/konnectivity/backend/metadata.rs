@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::limits::{AGENT_ID_BYTES_MAX, AGENT_TOKEN_BYTES_MAX};
 use crate::route::{Identifiers, IdentifiersError};
+use crate::wire::clean_text;
 
 /// Key of an agent's id. Keys are lower case on the wire (section 0.5).
 const AGENT_ID: &str = "agentid";
@@ -23,6 +24,8 @@ pub struct AgentMetadata {
     pub agent_id: String,
     /// What it stands for; nothing where it does not say.
     pub identifiers: Identifiers,
+    /// The same as it came, a URL query.
+    pub identifiers_text: String,
     /// Its credentials, whole, as often as they came.
     authorization: Vec<String>,
 }
@@ -59,7 +62,7 @@ pub enum MetadataError {
         /// Its limit.
         max: usize,
     },
-    /// A value with control characters, or that is not UTF-8.
+    /// A value that is not UTF-8, or with characters that could forge a line of a log.
     #[error("{0} in the metadata is not plain text")]
     NotText(&'static str),
     /// Identifiers that cannot be read.
@@ -93,12 +96,13 @@ impl AgentMetadata {
         let [agent_id] = &ids[..] else {
             return Err(MetadataError::Count { key: AGENT_ID, count: ids.len() });
         };
-        let identifiers = match &identifiers[..] {
-            [] => Identifiers::default(),
-            [one] => Identifiers::parse(one)?,
+        let identifiers_text = match &identifiers[..] {
+            [] => String::new(),
+            [one] => one.clone(),
             many => return Err(MetadataError::Count { key: IDENTIFIERS, count: many.len() }),
         };
-        Ok(Self { agent_id: agent_id.clone(), identifiers, authorization })
+        let identifiers = Identifiers::parse(&identifiers_text)?;
+        Ok(Self { agent_id: agent_id.clone(), identifiers, identifiers_text, authorization })
     }
 
     /// The token, where one is asked for (section 3.3).
@@ -119,7 +123,7 @@ fn text(key: &'static str, value: &[u8], max: usize) -> Result<String, MetadataE
         return Err(MetadataError::TooLong { key, bytes: value.len(), max });
     }
     match std::str::from_utf8(value) {
-        Ok(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        Ok(text) if clean_text(text, text.len()) == text => Ok(text.to_owned()),
         _ => Err(MetadataError::NotText(key)),
     }
 }

@@ -3,8 +3,9 @@
 //! All connections of such an agent share one stream, and their protocol has no credit for one of them. What that costs
 //! is contained here: each connection has a buffer of its own, and only while one of them is over its target does the
 //! agent get no credit, which slows its other connections. A reader that takes something now and then makes the agent
-//! slow, as TCP would. One that takes nothing for [`STOPPED_AFTER`] is closed with [`Ended::Stopped`], and the others
-//! go on: none of them is ever cut, and each waits no longer than that for one that stopped.
+//! slow, as TCP would. One that takes nothing for [`STOPPED_AFTER`](crate::limits::STOPPED_AFTER) is closed with
+//! [`Ended::Stopped`], and the others go on: none of them is ever cut, and each waits no longer than that for one that
+//! stopped.
 //!
 //! Dials overtake what waits to be sent, so that a full window delays them no more than one message does.
 //!
@@ -21,14 +22,14 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::limits::{
-    GRPC_DATA_BYTES_MAX, GRPC_SEND_PENDING_BYTES_TARGET, INGRESS_PENDING_BYTES_TARGET,
-    LEGACY_CONNECTIONS_MAX, LEGACY_SEND_BYTES_TARGET, STOPPED_AFTER,
+    GRPC_DATA_BYTES_MAX, GRPC_SEND_PENDING_BYTES_TARGET, LEGACY_CONNECTIONS_MAX, LEGACY_SEND_BYTES_TARGET,
 };
 
 use super::framing::{Message, MessageReader};
 use super::frontend::{DialFailure, TunnelEnd};
 use super::packet::{Packet, PacketError};
 use super::pieces::Pieces;
+use super::readers::Readers;
 use super::status::{Status, Violation};
 
 pub use metadata::{AgentMetadata, MetadataError, server_metadata};
@@ -68,7 +69,8 @@ pub enum BackendEvent {
 pub enum Ended {
     /// The agent closed it; its error, mostly empty.
     Closed(String),
-    /// Nobody took what it said for [`STOPPED_AFTER`], while the agent's other connections waited.
+    /// Nobody took what it said for [`STOPPED_AFTER`](crate::limits::STOPPED_AFTER), while the agent's other
+    /// connections waited.
     Stopped,
     /// The agent was lost.
     AgentLost,
@@ -118,10 +120,10 @@ pub enum NotDialed {
 struct Connection {
     /// What it said and nobody took.
     unread: Pieces,
-    /// Since when `unread` is over its target and nothing was taken of it.
-    stopped_since: Option<Instant>,
-    /// CLOSE_REQ was sent: only CLOSE_RSP is waited for.
+    /// CLOSE_REQ was asked for: only CLOSE_RSP is waited for.
     closing: bool,
+    /// CLOSE_REQ waits to be sent.
+    close_waits: bool,
     /// It is over once `unread` was taken.
     ended: Option<Ended>,
     /// The caller was told of its end before the agent closed it.
@@ -135,8 +137,8 @@ struct Connection {
 enum Purpose {
     /// DATA of this connection.
     Data(i64),
-    /// CLOSE_REQ of a connection of ours.
-    Close,
+    /// CLOSE_REQ of this connection of ours.
+    Close(i64),
     /// CLOSE_REQ of a connection of nobody.
     Stray,
 }
@@ -147,6 +149,9 @@ pub struct Backend {
     reader: MessageReader,
     pending: BTreeSet<i64>,
     connections: BTreeMap<i64, Connection>,
+    readers: Readers,
+    /// Connections that said something when nothing waited.
+    readable: BTreeSet<i64>,
     last_random: i64,
     draining: bool,
     over: bool,
@@ -205,8 +210,7 @@ impl Backend {
     /// Bytes of the stream's window that the agent may have back.
     #[must_use]
     pub fn take_credit(&mut self) -> usize {
-        let is_behind = !self.over && self.connections.values().any(|known| known.stopped_since.is_some());
-        if is_behind { 0 } else { std::mem::take(&mut self.uncredited_bytes) }
+        if self.readers.are_behind() { 0 } else { std::mem::take(&mut self.uncredited_bytes) }
     }
 
     /// The next message for the agent, as soon as its window has room for it.
@@ -224,7 +228,11 @@ impl Backend {
                 }
             }
             Purpose::Stray => self.strays -= 1,
-            Purpose::Close => {}
+            Purpose::Close(connect_id) => {
+                if let Some(known) = self.connections.get_mut(&connect_id) {
+                    known.close_waits = false;
+                }
+            }
         }
         Some(message)
     }
@@ -247,6 +255,18 @@ impl Backend {
         self.draining
     }
 
+    /// How many dials are under way and connections are not over: [`LEGACY_CONNECTIONS_MAX`] at most.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.pending.len() + self.connections.len()
+    }
+
+    /// Whether something of a connection waits for [`Self::next_message`]: DATA, or CLOSE_REQ.
+    #[must_use]
+    pub fn has_unsent(&self, connect_id: i64) -> bool {
+        self.connections.get(&connect_id).is_some_and(|known| known.close_waits || known.unsent_bytes > 0)
+    }
+
     /// Whether the call is over and nothing waits.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -262,7 +282,7 @@ impl Backend {
         if self.over {
             return Err(NotDialed::Over);
         }
-        if self.pending.len() + self.connections.len() >= LEGACY_CONNECTIONS_MAX {
+        if self.in_use() >= LEGACY_CONNECTIONS_MAX {
             return Err(NotDialed::Full);
         }
         let random = self.last_random + 1;
@@ -307,13 +327,19 @@ impl Backend {
         }
     }
 
+    /// A connection that has something to take and had nothing when it was looked at last.
+    pub fn take_readable(&mut self) -> Option<i64> {
+        self.readable.pop_first()
+    }
+
     /// The next bytes that a connection said.
     pub fn take(&mut self, now: Instant, connect_id: i64) -> Option<Bytes> {
         let known = self.connections.get_mut(&connect_id)?;
         let piece = known.unread.pop()?;
         // Nobody waits behind what an agent that is gone has left.
-        let is_behind = !self.over && known.unread.len() > INGRESS_PENDING_BYTES_TARGET;
-        known.stopped_since = is_behind.then_some(now);
+        if !self.over {
+            self.readers.on_taken(now, connect_id, known.unread.len());
+        }
         self.tell_if_ended(connect_id);
         Some(piece)
     }
@@ -323,7 +349,7 @@ impl Backend {
     pub fn close(&mut self, connect_id: i64) {
         let Some(known) = self.connections.get_mut(&connect_id) else { return };
         known.unread = Pieces::default();
-        known.stopped_since = None;
+        self.readers.forget(connect_id);
         if known.ended.is_some() {
             self.tell_if_ended(connect_id);
         } else if !std::mem::replace(&mut known.closing, true) {
@@ -334,17 +360,12 @@ impl Backend {
     /// When [`Backend::on_deadline`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let since = self.connections.values().filter_map(|known| known.stopped_since).min()?;
-        Some(since + STOPPED_AFTER)
+        self.readers.deadline()
     }
 
     /// Closes the connections that nobody reads.
     pub fn on_deadline(&mut self, now: Instant) {
-        let is_due = |known: &Connection| {
-            known.stopped_since.is_some_and(|since| now.duration_since(since) >= STOPPED_AFTER)
-        };
-        let due: Vec<i64> =
-            self.connections.iter().filter(|(_, known)| is_due(known)).map(|(id, _)| *id).collect();
+        let due = self.readers.due(now);
         due.into_iter().for_each(|connect_id| self.stop(connect_id));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::limits::{GRPC_BUFFER_BYTES_MAX, INGRESS_PENDING_BYTES_TARGET, LEGACY_CONNECTIONS_MAX};
+use crate::limits::{GRPC_BUFFER_BYTES_MAX, LEGACY_CONNECTIONS_MAX};
 
 use super::super::framing::MessageReader;
 use super::super::frontend::DialFailure;
@@ -70,10 +70,11 @@ impl Backend {
             self.ignored += 1;
             return;
         }
-        known.unread.push(data);
-        if known.unread.len() > INGRESS_PENDING_BYTES_TARGET {
-            known.stopped_since.get_or_insert(now);
+        if known.unread.is_empty() && !data.is_empty() {
+            self.readable.insert(connect_id);
         }
+        known.unread.push(data);
+        self.readers.on_pushed(now, connect_id, known.unread.len());
         // Without credit no more than a window and a message come: this agent does not care.
         if known.unread.len() > GRPC_BUFFER_BYTES_MAX {
             self.stop(connect_id);
@@ -106,6 +107,7 @@ impl Backend {
         {
             let told = known.told;
             self.connections.remove(&connect_id);
+            self.readable.remove(&connect_id);
             if !told {
                 self.events.push_back(BackendEvent::Ended { connect_id, how });
             }
@@ -114,13 +116,18 @@ impl Backend {
 
     /// CLOSE_REQ. For connections of nobody there are as many as an honest agent may have at once.
     pub(super) fn request_close(&mut self, connect_id: i64) {
-        let is_known = self.connections.contains_key(&connect_id);
+        let known = self.connections.get_mut(&connect_id);
+        let is_known = known.is_some();
+        if let Some(known) = known {
+            known.close_waits = true;
+        }
         if !is_known && self.strays >= LEGACY_CONNECTIONS_MAX {
             return;
         }
         self.strays += usize::from(!is_known);
         let message = Packet::CloseReq { connect_id }.to_message().expect("made within the limits");
-        self.messages.push_back((if is_known { Purpose::Close } else { Purpose::Stray }, message));
+        self.messages
+            .push_back((if is_known { Purpose::Close(connect_id) } else { Purpose::Stray }, message));
     }
 
     pub(super) fn end(&mut self, status: Status) {
@@ -132,13 +139,13 @@ impl Backend {
         self.messages.clear();
         self.unsent_bytes = 0;
         self.strays = 0;
+        self.readers.clear();
         for random in std::mem::take(&mut self.pending) {
             self.fail_dial(random, DialFailure::AgentLost(Ended::AgentLost.text().to_owned()));
         }
         let connect_ids: Vec<i64> = self.connections.keys().copied().collect();
         for connect_id in connect_ids {
             if let Some(known) = self.connections.get_mut(&connect_id) {
-                known.stopped_since = None;
                 known.ended.get_or_insert(Ended::AgentLost);
             }
             self.tell_if_ended(connect_id);

@@ -81,6 +81,26 @@ fn statuses_follow_the_text() {
 }
 
 #[test]
+fn classes_follow_the_text_and_agree_with_the_status() {
+    for class in ErrorClass::ALL {
+        let known = !matches!(class, ErrorClass::Ok | ErrorClass::PolicyDenied | ErrorClass::Full);
+        let expected = if known { class } else { ErrorClass::Other };
+        assert_eq!(ErrorClass::from_text(class.text()), expected, "{}", class.text());
+    }
+    for (text, class) in [
+        ("dial tcp: lookup a.b on 10.96.0.10:53: read udp: i/o timeout", ErrorClass::Timeout),
+        ("Too Many Open Files, connection refused", ErrorClass::TooManyOpenFiles),
+        ("temporary failure in name resolution", ErrorClass::NoSuchHost),
+        ("connect: network is down", ErrorClass::Unreachable),
+        ("write: broken pipe", ErrorClass::Reset),
+        ("", ErrorClass::Other),
+    ] {
+        assert_eq!(ErrorClass::from_text(text), class, "{text}");
+        assert_eq!(class == ErrorClass::Timeout, status_for_text(text) == 504);
+    }
+}
+
+#[test]
 fn classes_keep_their_numbers_and_their_texts_map_to_a_status() {
     for class in ErrorClass::ALL {
         assert_eq!(ErrorClass::from_number(class.number()), class);
