@@ -218,6 +218,9 @@ pub const GRPC_DIALS_PER_STREAM_MAX: usize = 16;
 pub const LEGACY_CONNECTIONS_MAX: usize = 4096;
 /// Bytes of DATA that wait for an old agent's window, at which nothing more is taken from its tunnels.
 pub const LEGACY_SEND_BYTES_TARGET: usize = 1024 * 1024;
+/// How often an old server is asked whether it is there, at most: its limit is one PING in 30 s (grpc-go's
+/// `keepalive.EnforcementPolicy`, MinTime), and on the way one may be late and the next may not.
+pub const OLD_SERVER_PING_INTERVAL_MIN: Duration = Duration::from_secs(35);
 /// Longest credentials in the metadata of an old agent, `Bearer ` included.
 pub const AGENT_TOKEN_BYTES_MAX: usize = 6 * 1024;
 /// Longest name of a protocol in a dial; `tcp` is the only one that is served.

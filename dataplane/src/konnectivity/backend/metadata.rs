@@ -14,8 +14,8 @@ const AGENT_ID: &str = "agentid";
 const IDENTIFIERS: &str = "agentidentifiers";
 /// Key of its token.
 const AUTHORIZATION: &str = "authorization";
-/// What stands before a token.
-const BEARER: &str = "Bearer ";
+/// The keys of a server's id and of the count of servers, in this order.
+pub const SERVER_KEYS: [&str; 2] = ["serverid", "servercount"];
 
 /// What an agent says when it connects.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,7 +75,11 @@ pub enum MetadataError {
 
 impl AgentMetadata {
     /// The keys that mean something, in lower case.
+    /// Id, identifiers, credentials, in this order.
     pub const KEYS: [&str; 3] = [AGENT_ID, IDENTIFIERS, AUTHORIZATION];
+
+    /// What stands before a token.
+    pub const BEARER: &str = "Bearer ";
 
     /// Reads the header fields of a call, keys in lower case. Keys that are none of [`Self::KEYS`] are passed over.
     ///
@@ -112,7 +116,7 @@ impl AgentMetadata {
     /// [`MetadataError::Count`] unless it came once, [`MetadataError::NotBearer`].
     pub fn token(&self) -> Result<&str, MetadataError> {
         match &self.authorization[..] {
-            [one] => one.strip_prefix(BEARER).ok_or(MetadataError::NotBearer),
+            [one] => one.strip_prefix(Self::BEARER).ok_or(MetadataError::NotBearer),
             many => Err(MetadataError::Count { key: AUTHORIZATION, count: many.len() }),
         }
     }
@@ -132,5 +136,6 @@ fn text(key: &'static str, value: &[u8], max: usize) -> Result<String, MetadataE
 /// limit (sections 0.4 and 3.1). A count of 0 means 1 to an agent.
 #[must_use]
 pub fn server_metadata(server_id: &str, server_count: u32) -> [(&'static str, String); 2] {
-    [("serverid", server_id.to_owned()), ("servercount", server_count.to_string())]
+    let [id, count] = SERVER_KEYS;
+    [(id, server_id.to_owned()), (count, server_count.to_string())]
 }

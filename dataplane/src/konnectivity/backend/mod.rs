@@ -32,7 +32,7 @@ use super::pieces::Pieces;
 use super::readers::Readers;
 use super::status::{Status, Violation};
 
-pub use metadata::{AgentMetadata, MetadataError, server_metadata};
+pub use metadata::{AgentMetadata, MetadataError, SERVER_KEYS, server_metadata};
 
 /// What the caller has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Tests of the protocol: bytes derived from field numbers, tables of what each rule does, and properties over
 //! arbitrary bytes, cuts and orders of events.
 
+mod agent;
 mod backend;
 mod framing;
 mod frontend;
