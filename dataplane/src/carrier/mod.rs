@@ -22,6 +22,7 @@
 mod call;
 pub mod egress_proxy;
 mod old_agent;
+mod old_server;
 mod streams;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ use crate::quic::{Gone, LostReason, ReadState, Side, StreamId, WriteState};
 use crate::wire::{CloseCode, Hello, ResetCode, Welcome};
 
 pub use old_agent::OldAgent;
+pub use old_server::{NotCalled, OldServer, OldServerCall};
 
 /// One connection's carrier. See the module.
 pub trait Carrier: Debug + Send {

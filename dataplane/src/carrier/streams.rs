@@ -112,6 +112,11 @@ impl Streams {
         self.streams.insert(number, stream);
     }
 
+    /// Whether the first frame is still to be written.
+    pub(super) fn is_new(&self, number: u32) -> bool {
+        self.streams.get(&number).is_some_and(|stream| matches!(stream.phase, Phase::First(_)))
+    }
+
     /// The dial that a stream waits for.
     pub(super) fn dial(&self, number: u32) -> Option<i64> {
         match self.streams.get(&number)?.phase {
@@ -356,6 +361,22 @@ impl Streams {
             stream.front = front;
         }
         self.end(number, ReadState::Finished, ResetCode::Cancelled);
+    }
+
+    /// What is written from now on is the connection's.
+    pub(super) fn begin(&mut self, number: u32, connect_id: i64) {
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.phase = Phase::Open(connect_id);
+        }
+    }
+
+    /// Nothing more is read, and what is written from now on is thrown away: this end has said all.
+    pub(super) fn end_reading(&mut self, number: u32) {
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.phase = Phase::Over;
+            stream.end.get_or_insert(ReadState::Finished);
+        }
+        self.tell_readable(number);
     }
 
     /// There is something to read.
