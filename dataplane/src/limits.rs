@@ -236,6 +236,10 @@ pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// What a peer may send on all streams together before this end looked at it. It is given back on receipt, so that
 /// streams that nobody reads stop nobody else.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same between two of adit's ends, whose streams' windows are [`STREAM_WINDOW_BYTES`]: the most that there can be
+/// (RFC 9113 section 6.9.1), so that it never binds. It costs nothing, as what nobody looked at yet waits in TCP; and a
+/// finite one would hold all tunnels together to so much in a round trip.
+pub const HTTP2_PIPES_CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// Windows are given back in steps of at least this: a step for each frame collapses into tiny windows.
 pub const HTTP2_CREDIT_BYTES_MIN: usize = 32 * 1024;
 /// Longest frame (SETTINGS_MAX_FRAME_SIZE, RFC 9113 section 6.5.2: the default), without its header.
@@ -261,6 +265,15 @@ pub const HTTP2_GOAWAY_TIME_MAX: Duration = Duration::from_secs(1);
 pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Output that waits to be written, at which nothing more is received and no payload is taken.
 pub const HTTP2_OUTPUT_BYTES_TARGET: usize = 256 * 1024;
+/// Output at which nothing more is received, between two of adit's ends. Were it where no more payload is taken, two
+/// ends that send at once would each wait for the other to receive. What receiving alone puts out (windows given back,
+/// acknowledgements) is too little to get from there to here before the other end goes on.
+pub const HTTP2_PIPES_OUTPUT_BYTES_MAX: usize = 2 * HTTP2_OUTPUT_BYTES_TARGET;
+/// What one tunnel between two of adit's ends may add to the output before another has its turn, where others wait.
+pub const PIPES_TURN_BYTES: usize = 32 * 1024;
+/// Received pieces that are shorter are put together where more than one waits, so that a window of single bytes does
+/// not cost an allocation for each.
+pub const PIPES_PIECE_BYTES_MIN: usize = 4 * 1024;
 /// The time that the budgets below are for, each for one connection. Past its budget a peer is told ENHANCE_YOUR_CALM.
 pub const HTTP2_BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// RST_STREAM of streams on which nothing was sent yet, or that are closed, and streams that we must reset because of
@@ -330,6 +343,11 @@ const _: () = {
     // A window can be given back before it is used up, and a stream is no reason to stop the connection.
     assert!(2 * HTTP2_CREDIT_BYTES_MIN <= HTTP2_STREAM_WINDOW_BYTES as usize);
     assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
+    assert!(2 * HTTP2_CREDIT_BYTES_MIN <= STREAM_WINDOW_BYTES as usize);
+    assert!(HTTP2_OUTPUT_BYTES_TARGET < HTTP2_PIPES_OUTPUT_BYTES_MAX);
+    // There is room for somebody's turn, and for whoever was not called.
+    assert!(2 * PIPES_TURN_BYTES <= HTTP2_OUTPUT_BYTES_TARGET);
+    assert!(REASON_PHRASE_BYTES_MAX + 32 <= PEER_TEXT_BYTES_MAX);
     // Encoding makes no list longer: in it each field counts 32 bytes more than it has (RFC 9113 section 6.5.2).
     assert!(HTTP2_HEADER_BLOCK_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
     assert!(HTTP2_STATUS_MESSAGE_BYTES_MAX * 3 < HTTP2_HEADER_LIST_BYTES_MAX as usize);

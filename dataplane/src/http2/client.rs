@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::engine::Field;
 use super::error::{ConnectionError, ErrorCode, Gone};
 use super::event::{CallStatus, Event, Metadata, StreamId};
+use super::pipes::Use;
 use super::status::decode_message;
 use super::stream::Stream;
 
@@ -53,14 +54,6 @@ impl Connection {
     /// # Errors
     /// See [`NotOpened`].
     pub fn open(&mut self, call: Call<'_>) -> Result<StreamId, NotOpened> {
-        debug_assert!(self.is_client, "a server opens no streams");
-        if self.is_leaving() {
-            return Err(NotOpened::Leaving);
-        }
-        let most = self.engine.streams_max().min(HTTP2_STREAMS_MAX);
-        if self.streams.len() >= most as usize {
-            return Err(NotOpened::Full(most));
-        }
         let mut fields = vec![
             (":method", "POST"),
             (":scheme", call.scheme),
@@ -71,7 +64,28 @@ impl Connection {
             ("user-agent", call.user_agent),
         ];
         fields.extend_from_slice(call.metadata);
-        let opened = self.engine.open(&fields).map_err(|error| match error {
+        self.open_with(&fields)
+    }
+
+    /// How many streams may be open at once.
+    pub(super) fn streams_max(&self) -> u32 {
+        self.engine.streams_max().min(HTTP2_STREAMS_MAX)
+    }
+
+    /// Opens a stream with these header fields.
+    ///
+    /// # Errors
+    /// See [`NotOpened`].
+    pub(super) fn open_with(&mut self, fields: &[(&str, &str)]) -> Result<StreamId, NotOpened> {
+        debug_assert!(self.is_client, "a server opens no streams");
+        if self.is_leaving() {
+            return Err(NotOpened::Leaving);
+        }
+        let most = self.streams_max();
+        if self.streams.len() >= most as usize {
+            return Err(NotOpened::Full(most));
+        }
+        let opened = self.engine.open(fields).map_err(|error| match error {
             ConnectionError::Internal(text) => NotOpened::Invalid(text),
             other => NotOpened::Invalid(other.to_string()),
         });
@@ -84,18 +98,25 @@ impl Connection {
         Ok(StreamId(stream))
     }
 
-    /// A client's: ends its side of a stream; the server's end is still awaited. A second time it does nothing.
+    /// A client's, or either side's of a pipe: ends its side of a stream; the peer's end is still awaited, and where it
+    /// has come, the stream is over. A second time it does nothing.
     ///
     /// # Errors
     /// [`Gone`]: the stream is over.
     pub fn half_close(&mut self, stream: StreamId) -> Result<(), Gone> {
-        debug_assert!(self.is_client, "a server ends a call with its status");
+        debug_assert!(self.is_client || self.usage == Use::Pipes, "a server ends a call with its status");
+        self.respond(stream, &[])?;
         let open = self.streams.get_mut(&stream.0).ok_or(Gone)?;
+        let is_over = open.peer_ended;
         if std::mem::replace(&mut open.ended, true) {
             return Ok(());
         }
         let sent = self.engine.half_close(stream.0);
-        self.settle(stream, sent)
+        self.settle(stream, sent)?;
+        if is_over {
+            self.close(stream);
+        }
+        Ok(())
     }
 
     /// A response's header fields came, or all of one.
@@ -109,6 +130,10 @@ impl Connection {
             // The library forgets those that we reset, and takes any other for new.
             let text = format!("a response on stream {stream}, which nobody opened");
             return Err(ConnectionError::Protocol { code: ErrorCode::PROTOCOL_ERROR, text });
+        }
+        if self.usage == Use::Pipes {
+            self.pipe_answered(stream, Metadata(fields), end);
+            return Ok(());
         }
         if end {
             self.finished(stream, fields, true);

@@ -3,11 +3,12 @@
 //! Every command is refused with [`Gone`] where the stream is over, which a consumer may not know yet: the event that
 //! says so is on its way.
 
-use crate::limits::HTTP2_EARNING_BYTES_MIN;
+use crate::limits::{HTTP2_EARNING_BYTES_MIN, HTTP2_OUTPUT_BYTES_TARGET};
 
 use super::connection::Connection;
 use super::error::{ConnectionError, ErrorCode, Gone};
 use super::event::StreamId;
+use super::pipes::Use;
 use super::status::encode_message;
 
 /// The most that the library takes for a stream at once.
@@ -17,7 +18,7 @@ const SEND_BYTES_MAX: usize = 65_535;
 const RESPONSE: [(&str, &str); 2] = [(":status", "200"), ("content-type", "application/grpc")];
 
 impl Connection {
-    /// A server's: sends the response's header fields: status 200, the content type of gRPC, and `metadata`. A second
+    /// A server's: sends the response's header fields: status 200, a call's content type, and `metadata`. A second
     /// time it does nothing. [`Self::send`] does it without metadata where it was not done.
     ///
     /// # Errors
@@ -27,16 +28,32 @@ impl Connection {
         if std::mem::replace(&mut open.responded, true) {
             return Ok(());
         }
-        let sent = self.engine.respond(stream.0, &[&RESPONSE[..], metadata].concat(), false);
+        let response = match self.usage {
+            Use::Calls => &RESPONSE[..],
+            Use::Pipes => &RESPONSE[..1],
+        };
+        let sent = self.engine.respond(stream.0, &[response, metadata].concat(), false);
         self.settle(stream, sent)
     }
 
     /// How much [`Self::send`] would take now: what both windows allow and output has room for.
     #[must_use]
     pub fn sendable_bytes(&self, stream: StreamId) -> usize {
+        self.window_bytes(stream).min(self.room_bytes()).min(SEND_BYTES_MAX)
+    }
+
+    /// How much both windows allow to be sent on a stream, whatever output has room for.
+    #[must_use]
+    pub fn window_bytes(&self, stream: StreamId) -> usize {
         let Some(open) = self.streams.get(&stream.0) else { return 0 };
-        let windows = usize::try_from(open.send_window_bytes.min(self.send_window_bytes)).unwrap_or(0);
-        windows.min(self.room_bytes()).min(SEND_BYTES_MAX)
+        usize::try_from(open.send_window_bytes.min(self.send_window_bytes)).unwrap_or(0)
+    }
+
+    /// How much output may still be made for payload, whatever the windows allow. None of it is left where
+    /// [`crate::limits::HTTP2_OUTPUT_BYTES_TARGET`] wait to be written.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        HTTP2_OUTPUT_BYTES_TARGET.saturating_sub(self.output.len())
     }
 
     /// Sends payload, and returns how much was taken, from its start. The rest is for later: after
@@ -75,7 +92,7 @@ impl Connection {
     /// # Errors
     /// [`Gone`]: the stream is over already.
     pub fn finish(&mut self, stream: StreamId, code: u32, message: &str) -> Result<(), Gone> {
-        debug_assert!(!self.is_client, "only a server has a status to give");
+        debug_assert!(!self.is_client && self.usage == Use::Calls, "only a call's server has a status");
         let open = self.streams.get(&stream.0).ok_or(Gone)?;
         let (responded, peer_ended) = (open.responded, open.peer_ended);
         let (code, message) = (code.to_string(), encode_message(message));

@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::limits::{
-    HTTP2_CREDIT_BYTES_MIN, HTTP2_GOAWAY_TIME_MAX, HTTP2_OUTPUT_BYTES_TARGET, HTTP2_PREFACE_TIME_MAX,
-    HTTP2_SETTINGS_ACK_TIME_MAX, PEER_TEXT_BYTES_MAX,
+    HTTP2_CREDIT_BYTES_MIN, HTTP2_GOAWAY_TIME_MAX, HTTP2_OUTPUT_BYTES_TARGET, HTTP2_PIPES_OUTPUT_BYTES_MAX,
+    HTTP2_PREFACE_TIME_MAX, HTTP2_SETTINGS_ACK_TIME_MAX, PEER_TEXT_BYTES_MAX,
 };
 use crate::wire::clean_text;
 
@@ -17,6 +17,7 @@ use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
 use super::guard::Guard;
 use super::keep_alive::PING;
+use super::pipes::Use;
 use super::stream::Stream;
 
 /// Both windows before anybody said anything (RFC 9113 section 6.9.2).
@@ -45,6 +46,7 @@ enum Drain {
 pub struct Connection {
     /// It opens the streams, and the peer answers; otherwise the other way round.
     pub(super) is_client: bool,
+    pub(super) usage: Use,
     pub(super) engine: Engine,
     frames: Frames,
     pub(super) guard: Guard,
@@ -58,7 +60,7 @@ pub struct Connection {
     /// Received and not given back to the connection's window.
     uncredited_bytes: usize,
     /// The highest stream that the peer opened: none, where it is a server.
-    last_opened: u32,
+    pub(super) last_opened: u32,
     /// The peer, a server, takes no more streams.
     pub(super) peer_leaves: bool,
     drain: Drain,
@@ -76,7 +78,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Internal`]: none was seen, but the library allows for some.
     pub fn server(now: Instant) -> Result<Self, ConnectionError> {
-        Ok(Self::new(Engine::server()?, false, now))
+        Self::new(false, Use::Calls, now)
     }
 
     /// Begins as a client. The preface and our SETTINGS are output already, and streams can be opened.
@@ -84,12 +86,14 @@ impl Connection {
     /// # Errors
     /// As [`Self::server`].
     pub fn client(now: Instant) -> Result<Self, ConnectionError> {
-        Ok(Self::new(Engine::client()?, true, now))
+        Self::new(true, Use::Calls, now)
     }
 
-    fn new(engine: Engine, is_client: bool, now: Instant) -> Self {
+    pub(super) fn new(is_client: bool, usage: Use, now: Instant) -> Result<Self, ConnectionError> {
+        let engine = if is_client { Engine::client(usage)? } else { Engine::server(usage)? };
         let mut connection = Self {
             is_client,
+            usage,
             engine,
             frames: Frames::new(!is_client),
             guard: Guard::new(now),
@@ -108,13 +112,13 @@ impl Connection {
             ended: false,
         };
         connection.engine.output(&mut connection.output);
-        connection
+        Ok(connection)
     }
 
     /// Whether more may be received: output has room, and the connection is not over.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        !self.ended && self.has_room()
+        !self.ended && self.may_hear()
     }
 
     /// Takes what was received. It is looked at by [`Self::poll_event`], so what is given here and not polled is held.
@@ -137,7 +141,7 @@ impl Connection {
                 self.end(End::Drained);
                 continue;
             }
-            if !self.has_room() {
+            if !self.may_hear() {
                 return None;
             }
             match self.step(now) {
@@ -218,13 +222,13 @@ impl Connection {
         }
     }
 
-    /// How much output may still be made.
-    pub(super) fn room_bytes(&self) -> usize {
-        HTTP2_OUTPUT_BYTES_TARGET.saturating_sub(self.output.len())
-    }
-
-    fn has_room(&self) -> bool {
-        self.room_bytes() > 0
+    /// Whether what is received may make output.
+    fn may_hear(&self) -> bool {
+        let most = match self.usage {
+            Use::Calls => HTTP2_OUTPUT_BYTES_TARGET,
+            Use::Pipes => HTTP2_PIPES_OUTPUT_BYTES_MAX,
+        };
+        self.output.len() < most
     }
 
     /// Works on the next frame; whether there was one.
@@ -274,7 +278,7 @@ impl Connection {
                 self.answered(stream, fields, end)?
             }
             Meaning::Headers { stream, fields, end } => self.opened(stream, fields, end, now)?,
-            Meaning::Trailers { stream, fields } if self.is_client => self.finished(stream, fields, true),
+            Meaning::Trailers { stream, fields } if self.is_caller() => self.finished(stream, fields, true),
             Meaning::Trailers { stream, .. } => self.half_closed(stream),
             Meaning::Data { stream, bytes, end } => self.data(header, stream, bytes, end, now)?,
             Meaning::Reset { stream, code } => self.was_reset(header, stream, code, now)?,
@@ -295,8 +299,11 @@ impl Connection {
                 self.events.push_back(Event::Goaway { code, text });
             }
             Meaning::Window { stream: None, bytes } => {
+                // Between two of adit's ends it never binds, and is no reason to look at all streams.
+                if self.usage == Use::Calls || self.send_window_bytes == 0 {
+                    self.events.push_back(Event::Window { stream: None });
+                }
                 self.send_window_bytes += i64::from(bytes);
-                self.events.push_back(Event::Window { stream: None });
             }
             Meaning::Window { stream: Some(stream), bytes } => {
                 if let Some(open) = self.streams.get_mut(&stream) {
@@ -330,9 +337,12 @@ impl Connection {
         Ok(())
     }
 
-    fn half_closed(&mut self, stream: u32) {
+    pub(super) fn half_closed(&mut self, stream: u32) {
         if let Some(open) = self.streams.get_mut(&stream) {
             open.peer_ended = true;
+            if open.ended {
+                self.streams.remove(&stream);
+            }
             self.events.push_back(Event::HalfClosed { stream: StreamId(stream) });
         }
     }
@@ -357,7 +367,7 @@ impl Connection {
             self.events.push_back(Event::Data { stream: StreamId(stream), bytes });
         }
         match end {
-            true if self.is_client => self.finished(stream, Vec::new(), true),
+            true if self.is_caller() => self.finished(stream, Vec::new(), true),
             true => self.half_closed(stream),
             false => {}
         }
@@ -399,6 +409,11 @@ impl Connection {
         self.ended || self.peer_leaves || self.drain != Drain::None
     }
 
+    /// Whether it awaits a call's end.
+    const fn is_caller(&self) -> bool {
+        self.is_client && matches!(self.usage, Use::Calls)
+    }
+
     fn finish_drain(&mut self) {
         self.put_goaway(self.last_opened, ErrorCode::NO_ERROR, "");
         self.drain = Drain::Final { last: self.last_opened };
@@ -418,15 +433,25 @@ impl Connection {
     }
 
     fn end(&mut self, end: End) {
+        self.stop();
+        self.events.push_back(Event::Ended(end));
+    }
+
+    pub(super) fn stop(&mut self) {
         self.ended = true;
         self.streams.clear();
         self.frames.clear();
-        self.events.push_back(Event::Ended(end));
+    }
+
+    /// Whether the peer's preface and SETTINGS have come.
+    #[must_use]
+    pub const fn is_greeted(&self) -> bool {
+        self.preface_until.is_none()
     }
 
     /// Writes a GOAWAY (RFC 9113 section 6.8) past the library, whose own always names the last stream and makes later
     /// ones a connection error: a stream that crosses it would end all others.
-    fn put_goaway(&mut self, last: u32, code: ErrorCode, text: &str) {
+    pub(super) fn put_goaway(&mut self, last: u32, code: ErrorCode, text: &str) {
         let text = &text.as_bytes()[..text.len().min(PEER_TEXT_BYTES_MAX)];
         let length = u32::try_from(8 + text.len()).expect("it is short").to_be_bytes();
         self.output.put_slice(&[length[1], length[2], length[3], 7, 0, 0, 0, 0, 0]);

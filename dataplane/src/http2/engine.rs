@@ -8,17 +8,32 @@ use shiguredo_http2::frame::StreamId;
 use shiguredo_http2::{Connection, Error, Event, HeaderField, Limits, WindowSize};
 
 use crate::limits::{
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_PIPES_CONNECTION_WINDOW_BYTES,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, STREAM_WINDOW_BYTES,
 };
 
 use super::error::{ConnectionError, ErrorCode};
+use super::pipes::Use;
 
-const LIMITS: Limits = Limits::builder()
-    .max_concurrent_streams(Some(HTTP2_STREAMS_MAX))
-    .initial_window_size(WindowSize::from_static(HTTP2_STREAM_WINDOW_BYTES))
-    .connection_window_size(WindowSize::from_static(HTTP2_CONNECTION_WINDOW_BYTES))
-    .max_header_list_size(Some(HTTP2_HEADER_LIST_BYTES_MAX))
-    .build_static();
+const CALLS: Limits = limits(HTTP2_STREAM_WINDOW_BYTES, HTTP2_CONNECTION_WINDOW_BYTES);
+const PIPES: Limits = limits(STREAM_WINDOW_BYTES, HTTP2_PIPES_CONNECTION_WINDOW_BYTES);
+
+/// What a peer may do, its windows apart.
+const fn limits(stream_window_bytes: u32, connection_window_bytes: u32) -> Limits {
+    Limits::builder()
+        .max_concurrent_streams(Some(HTTP2_STREAMS_MAX))
+        .initial_window_size(WindowSize::from_static(stream_window_bytes))
+        .connection_window_size(WindowSize::from_static(connection_window_bytes))
+        .max_header_list_size(Some(HTTP2_HEADER_LIST_BYTES_MAX))
+        .build_static()
+}
+
+const fn limits_for(usage: Use) -> Limits {
+    match usage {
+        Use::Calls => CALLS,
+        Use::Pipes => PIPES,
+    }
+}
 
 /// A header field's name and value.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
@@ -57,8 +72,8 @@ impl Engine {
     ///
     /// # Errors
     /// None that was seen; the library's signature allows some.
-    pub(super) fn server() -> Result<Self, ConnectionError> {
-        let mut connection = Connection::server(LIMITS);
+    pub(super) fn server(usage: Use) -> Result<Self, ConnectionError> {
+        let mut connection = Connection::server(limits_for(usage));
         connection.initiate().map_err(|error| internal(&error))?;
         // It is checked where frames are cut.
         connection.mark_preface_received();
@@ -69,8 +84,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::server`].
-    pub(super) fn client() -> Result<Self, ConnectionError> {
-        let mut connection = Connection::client(LIMITS);
+    pub(super) fn client(usage: Use) -> Result<Self, ConnectionError> {
+        let mut connection = Connection::client(limits_for(usage));
         connection.initiate().map_err(|error| internal(&error))?;
         Ok(Self(connection))
     }

@@ -128,7 +128,8 @@ pub enum Event {
         /// The payload, without padding.
         bytes: Bytes,
     },
-    /// To a server: the peer ended its side of a stream.
+    /// To a server, and to either side of a pipe: the peer ended its side of a stream. Where ours has ended, the stream
+    /// is over.
     HalfClosed {
         /// The stream.
         stream: StreamId,

@@ -5,7 +5,8 @@
 //!                                                 commands ─▶ streams (windows, credit) ─▶ engine ─▶ bytes
 //! ```
 //!
-//! [`Connection`] is all of it for one connection. No listener offers it, and nothing dials with it, yet.
+//! [`Connection`] is all of it for one connection, and carries gRPC calls; between two of adit's own ends it carries
+//! pipes instead ([`Connection::client_of_pipes`]). No listener offers it, and nothing dials with it, yet.
 //!
 //! **What is bounded, and by whom.** Input waits where it was received until the event before it was taken, and one
 //! unfinished frame is copied out; so a connection holds one frame's events. While [`HTTP2_OUTPUT_BYTES_TARGET`] of
@@ -36,6 +37,7 @@ mod event;
 mod frames;
 mod guard;
 mod keep_alive;
+mod pipes;
 mod status;
 mod stream;
 

@@ -6,6 +6,7 @@ mod conversation;
 mod deadlines;
 mod drain;
 mod ping;
+mod pipes;
 mod requests;
 mod splits;
 mod violations;
