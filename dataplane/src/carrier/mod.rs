@@ -23,6 +23,7 @@ mod call;
 pub mod egress_proxy;
 mod old_agent;
 mod old_server;
+pub mod pipes;
 mod streams;
 
 use std::collections::VecDeque;

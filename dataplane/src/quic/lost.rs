@@ -72,7 +72,13 @@ impl LostReason {
         Self { kind, text: text.into(), retry, fault }
     }
 
-    pub(super) fn closed_locally(code: CloseCode, text: &str) -> Self {
+    /// The peer closed with this code of the tunnel protocol, and these words.
+    pub(crate) fn closed_by_peer(code: u64, reason: &[u8]) -> Self {
+        closed_by_application(code, reason)
+    }
+
+    /// This end closed.
+    pub(crate) fn closed_locally(code: CloseCode, text: &str) -> Self {
         Self::new(LostKind::ClosedLocally(code), Fault::None, true, text)
     }
 

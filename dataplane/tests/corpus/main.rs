@@ -3,6 +3,7 @@
 
 mod grpc;
 mod http2;
+mod pipes;
 mod targets;
 mod tls;
 

@@ -10,10 +10,10 @@ use adit_dataplane::wire::{ControlMessage, DialResponse, ErrorClass, FrameReader
 use adit_fuzz::{Fate, Target as Fuzzed};
 use bytes::Bytes;
 
-use crate::{grpc, http2, tls};
+use crate::{grpc, http2, pipes, tls};
 
 /// Every parser, by the name of its corpus.
-pub(crate) const ALL: [Fuzzed; 15] = [
+pub(crate) const ALL: [Fuzzed; 16] = [
     Fuzzed { name: "allow_rule", run: allow_rule, tokens: TARGETS },
     Fuzzed { name: "client_certificate", run: client_certificate, tokens: DER },
     Fuzzed { name: "client_hello", run: tls::client_hello, tokens: tls::RECORDS },
@@ -23,6 +23,7 @@ pub(crate) const ALL: [Fuzzed; 15] = [
     Fuzzed { name: "frames", run: frames, tokens: PROTOBUF },
     Fuzzed { name: "grpc_messages", run: grpc::messages, tokens: grpc::MESSAGES },
     Fuzzed { name: "header", run: header, tokens: PROTOBUF },
+    Fuzzed { name: "http2_pipes", run: pipes::streams, tokens: http2::FRAMES },
     Fuzzed { name: "http2_requests", run: http2::requests, tokens: http2::FRAMES },
     Fuzzed { name: "http2_responses", run: http2::responses, tokens: http2::FRAMES },
     Fuzzed { name: "identifiers", run: identifiers, tokens: IDENTIFIERS },
