@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_dataplane::carrier::egress_proxy::{EgressProxy, connect_request};
 use adit_dataplane::config::{AgentRole, Role};
-use adit_dataplane::port::{Command, Event, ResolveKey, ServerTarget, ShardId};
+use adit_dataplane::port::{Command, Event, ResolveKey, ServerTarget, ShardId, TcpRoute};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
 use adit_dataplane::wire::Hello;
 use tokio::sync::{Notify, mpsc};
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin::Readiness;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::AgentConfig;
-use crate::config::cli::driver_word;
+use crate::config::cli::{Transport, driver_word};
 use crate::config::values::protocol_names;
 use crate::resolve::Resolver;
 use crate::shards::ShardPlan;
@@ -36,7 +37,12 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
         readiness(false),
     )
     .await?;
-    let server = Server { host: config.server_host.clone(), port: config.server_port };
+    let server = Server {
+        host: config.server_host.clone(),
+        port: config.server_port,
+        transport: config.transport,
+        proxy: config.egress_proxy.clone(),
+    };
     let first = match server.find(&resolver).await {
         Ok(target) => Some(target),
         Err(error) => {
@@ -64,7 +70,7 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
     if let Some(target) = first.clone() {
         supervisor.post(Post::Server(target));
     }
-    if server.host.parse::<IpAddr>().is_err() {
+    if !server.is_literal() {
         let asked = Arc::clone(&part.look_again);
         tokio::spawn(keep_finding(server, resolver, first, config.sync_interval, asked, posts));
     }
@@ -92,6 +98,9 @@ fn plans(config: &AgentConfig, mtu: u16) -> Result<Vec<ShardPlan>, String> {
             pinned: config.common.pinned,
             role: Role::Agent(AgentRole {
                 hello: hello.clone(),
+                transport: config.transport.into(),
+                tcp_tls: Some(Arc::clone(&config.server_tls)),
+                keep_alive: config.keep_alive,
                 connections: config.connections,
                 retry_interval: config.sync_interval,
                 retry_interval_max: config.sync_interval_cap,
@@ -166,18 +175,45 @@ fn readiness(connected: bool) -> Readiness {
 struct Server {
     host: String,
     port: u16,
+    transport: Transport,
+    /// What is between here and the server over TCP.
+    proxy: Option<EgressProxy>,
 }
 
 impl Server {
-    /// Its addresses now. A literal address needs nobody to be asked.
+    /// Its addresses now, and its proxy's. A server whose name only its proxy knows has none of its own.
+    ///
+    /// # Errors
+    /// The resolver's words, where no way to the server is left.
     async fn find(&self, resolver: &Resolver) -> Result<ServerTarget, String> {
-        let addresses = match self.host.parse::<IpAddr>() {
-            Ok(ip) => vec![ip],
-            Err(_) => resolver.resolve(&self.host).await?,
+        let own = addresses(resolver, &self.host, self.port).await;
+        let tcp = match (&self.proxy, self.transport) {
+            (_, Transport::Quic) => None,
+            (Some(proxy), _) => {
+                let request = connect_request(&self.host, self.port, proxy.authorization.as_deref());
+                let addresses = addresses(resolver, &proxy.host, proxy.port).await?;
+                Some(TcpRoute { addresses, proxy_request: Some(request) })
+            }
+            (None, _) => Some(TcpRoute { addresses: own.clone()?, proxy_request: None }),
         };
-        let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
-        Ok(ServerTarget { addresses, server_name: self.host.clone() })
+        let addresses = if self.proxy.is_some() && tcp.is_some() { own.unwrap_or_default() } else { own? };
+        Ok(ServerTarget { addresses, tcp, server_name: self.host.clone() })
     }
+
+    /// Whether all that is to be found are literal addresses, which nobody needs to be asked for.
+    fn is_literal(&self) -> bool {
+        let proxy = self.proxy.as_ref().map(|proxy| &proxy.host);
+        proxy.into_iter().chain([&self.host]).all(|host| host.parse::<IpAddr>().is_ok())
+    }
+}
+
+/// A host's addresses with a port.
+async fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![ip],
+        Err(_) => resolver.resolve(host).await?,
+    };
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// Resolves the server's name until it has an address (without one the shard has nothing to try), and again each

@@ -16,6 +16,7 @@
 
 mod admin;
 mod agent;
+mod agent_port;
 mod agents;
 mod certs;
 mod config;

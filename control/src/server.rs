@@ -14,6 +14,7 @@ use adit_dataplane::wire::{Hello, Welcome};
 use adit_io::net::OwnedSocket;
 
 use crate::admin::{Readiness, http};
+use crate::agent_port::{self, AgentPort};
 use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::cli::driver_word;
@@ -57,12 +58,16 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
             .await?;
-    let (sockets, address) = udp::bind_for_agents(&config.agent, config.common.shards).await?;
+    let AgentPort { udp, tcp, address } = agent_port::bind(&config.agent, config.common.shards).await?;
     listening("agents", address);
-    for plan in plans(&config, sockets, address)? {
+    for plan in plans(&config, udp, address)? {
         supervisor.start_shard(plan).await?;
     }
     supervisor.connect_shards();
+    for (shard, socket) in (0..).map(ShardId).zip(tcp) {
+        supervisor.post(Post::To(shard, Command::AgentTls(Arc::clone(&config.agents_tls))));
+        supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::TlsAgents }));
+    }
     open_frontends(&config, &mut supervisor, &mut part).await?;
     let result =
         supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await;
@@ -82,7 +87,7 @@ async fn open_frontends(
         part.file = Some(file);
         supervisor.post(Post::To(
             ShardId(0),
-            Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::HttpConnectUnix },
+            Command::Listen { socket: OwnedSocket::from(listener), kind: ListenerKind::UnixFrontends },
         ));
         tracing::info!(what = "frontends", path = %path.display(), "listening");
     }
@@ -90,7 +95,7 @@ async fn open_frontends(
         let (sockets, address) = tcp::bind_frontends(bind, common.shards).await?;
         for (shard, socket) in (0..).map(ShardId).zip(sockets) {
             supervisor.post(Post::To(shard, Command::FrontendTls(Arc::clone(tls))));
-            supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::HttpConnectTls }));
+            supervisor.post(Post::To(shard, Command::Listen { socket, kind: ListenerKind::TlsFrontends }));
         }
         listening("frontends over TCP", address);
         part.serves_tcp = true;
@@ -126,6 +131,9 @@ fn plans(
         role: Role::Server(ServerRole {
             strategies: config.strategies.clone(),
             answer_time: config.answer_time,
+            keep_alive: config.keep_alive,
+            frontend_keep_alive: config.frontend_keep_alive,
+            frontend_protocols: config.frontends.protocols,
         }),
         quic: QuicConfig {
             shard,
@@ -159,6 +167,8 @@ fn log_configuration(config: &ServerConfig) {
         server_count = config.server_count,
         uds_name = config.frontends.uds_path.as_ref().map(|path| path.display().to_string()),
         frontends_over_tcp = config.frontends.tcp.as_ref().map(|tcp| tcp.bind.to_string()),
+        http_connect = config.frontends.protocols.http_connect,
+        grpc = config.frontends.protocols.grpc,
         agent = %config.agent,
         agent_tcp_protocols = protocol_names(&config.agents_tls.alpn_protocols),
         health = %config.health,

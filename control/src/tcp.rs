@@ -1,4 +1,4 @@
-//! The TCP sockets on which frontends are accepted: one for each shard, all on one port.
+//! The TCP sockets on which frontends, and agents over TCP, are accepted: one for each shard, all on one port.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use crate::config::{Bind, BindHost};
 
 /// Connections that may wait to be accepted, for each shard; the kernel's `net.core.somaxconn` may say less.
 const BACKLOG: i32 = 4096;
-/// Silence after which the kernel asks whether a frontend is still there. A tunnel whose frontend vanished without a
+/// Silence after which the kernel asks whether the peer is still there. A tunnel whose frontend vanished without a
 /// word, or has finished sending and gone, is found out by nothing else.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Between such questions.
@@ -52,6 +52,14 @@ pub(crate) async fn bind_frontends(at: &Bind, shards: u8) -> Result<(Vec<OwnedSo
         }
     };
     bound.map_err(told)
+}
+
+/// Binds and listens where agents' datagrams come to, too, once for each shard.
+///
+/// # Errors
+/// As the kernel says; [`io::ErrorKind::AddrInUse`] where the TCP port of that number is somebody else's.
+pub(crate) fn bind_agents(at: SocketAddr, shards: u8) -> io::Result<Vec<OwnedSocket>> {
+    bind_all(at, shards).map(|(sockets, _)| sockets)
 }
 
 fn bind_all(at: SocketAddr, shards: u8) -> io::Result<(Vec<OwnedSocket>, SocketAddr)> {

@@ -76,8 +76,7 @@ fn servers_flags_are_refused_with_the_remedy() {
     let base = server_flags(dir.path());
     let table: &[(&[&str], &[&str])] = &[
         (&["--cluster-ca-cert="], &["--cluster-ca-cert", "CA that signed", "--agent-namespace"]),
-        (&["--mode=grpc"], &["--mode: GRPC mode is not in this version", "HTTPConnect"]),
-        (&["--mode=both"], &["--mode", "http-connect"]),
+        (&["--mode=both"], &["--mode", "http-connect", "grpc"]),
         (
             &["--server-port=8090"],
             &["--server-cert", "--server-ca-cert", "would not be authenticated", "--uds-name"],
@@ -196,7 +195,7 @@ fn agents_flags_are_refused_with_the_remedy() {
 #[test]
 fn every_problem_is_told_at_once() {
     let dir = certificates(&[]);
-    let flags = ["--mode=grpc", "--server-port=-1", "--cluster-ca-cert="];
+    let flags = ["--mode=both", "--server-port=-1", "--cluster-ca-cert="];
     let output = run("server", &server_flags(dir.path()), &flags);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     for flag in ["--mode", "--server-port", "--cluster-ca-cert"] {

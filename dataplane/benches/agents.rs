@@ -23,7 +23,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::config::{Role, ServerRole, ShardConfig};
+use adit_dataplane::config::{FrontendProtocols, Role, ServerRole, ShardConfig};
 use adit_dataplane::limits::{ANSWER_TIME_MAX, PROCESS_BUDGET_BYTES};
 use adit_dataplane::port::{Command, Event, ShardId, ShardReport, Verdict};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
@@ -212,6 +212,9 @@ fn config(tls: Arc<rustls::ServerConfig>) -> ShardConfig {
         role: Role::Server(ServerRole {
             strategies: vec![Strategy::DestHost, Strategy::Default],
             answer_time: ANSWER_TIME_MAX,
+            keep_alive: Duration::from_secs(30),
+            frontend_keep_alive: Duration::from_secs(3600),
+            frontend_protocols: FrontendProtocols::ALL,
         }),
         quic: QuicConfig {
             shard: 0,

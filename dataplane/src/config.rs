@@ -1,5 +1,6 @@
 //! What a shard is told once, at its start. Everything here was validated by whoever built it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::port::ShardId;
@@ -41,8 +42,28 @@ pub enum Role {
 pub struct ServerRole {
     /// How an agent is chosen, in this order.
     pub strategies: Vec<Strategy>,
-    /// Every CONNECT is answered within this time; at most [`crate::limits::ANSWER_TIME_MAX`].
+    /// Silence after which an agent over TCP is asked whether it is there.
+    pub keep_alive: Duration,
+    /// The same for frontends in GRPC mode.
+    pub frontend_keep_alive: Duration,
+    /// What frontends may speak (`--mode`).
+    pub frontend_protocols: FrontendProtocols,
+    /// Every dial is answered within this time; at most [`crate::limits::ANSWER_TIME_MAX`].
     pub answer_time: Duration,
+}
+
+/// What frontends may speak; told apart by their first bytes, whatever the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendProtocols {
+    /// HTTP CONNECT: kube-apiserver's `proxyProtocol: HTTPConnect`.
+    pub http_connect: bool,
+    /// `/ProxyService/Proxy` over HTTP/2: its `proxyProtocol: GRPC`.
+    pub grpc: bool,
+}
+
+impl FrontendProtocols {
+    /// Both.
+    pub const ALL: Self = Self { http_connect: true, grpc: true };
 }
 
 /// An agent's part.
@@ -50,6 +71,12 @@ pub struct ServerRole {
 pub struct AgentRole {
     /// What to say to every server; `connection_index` is filled in.
     pub hello: Hello,
+    /// How the server is reached.
+    pub transport: Transport,
+    /// The TLS of connections over TCP; `None` where there are none.
+    pub tcp_tls: Option<Arc<rustls::ClientConfig>>,
+    /// Silence after which a server over TCP is asked whether it is there.
+    pub keep_alive: Duration,
     /// Connections to keep; `None`: as many as the server has shards, at most
     /// [`crate::limits::AGENT_CONNECTIONS_AUTO_MAX`].
     pub connections: Option<u32>,
@@ -61,6 +88,18 @@ pub struct AgentRole {
     pub first_shard: u8,
     /// Shards of the agent's process: connection *i* is kept by shard *i* modulo this. At least 1.
     pub shards: u8,
+}
+
+/// How an agent reaches its server (`--transport`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC, and TCP where UDP does not pass.
+    Auto,
+    /// QUIC alone.
+    #[default]
+    Quic,
+    /// TCP alone.
+    Tcp,
 }
 
 /// A defect that the simulator must find.

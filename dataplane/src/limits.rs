@@ -15,6 +15,10 @@ pub const CONNECT_HEADERS_MAX: usize = 64;
 pub const CONNECT_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// TLS frontends of one shard whose handshake is under way, at most; beyond it a new one is closed at accept.
 pub const FRONTEND_HANDSHAKES_MAX: usize = 1024;
+/// The same for agents over TCP.
+pub const AGENT_HANDSHAKES_MAX: usize = 1024;
+/// From accept, or from the beginning of an attempt to connect, to the end of the TLS handshake over TCP.
+pub const TCP_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a peer's part of one TLS handshake over TCP, records and all: long chains of large certificates fit. Also
 /// what may wait for the rest of one message after it.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
@@ -109,6 +113,14 @@ pub const PROCESS_BUDGET_BYTES: usize = 1536 * 1024 * 1024;
 pub const AGENT_CONNECTIONS_AUTO_MAX: u32 = 4;
 /// One attempt of an agent to connect to one address of a server, until Welcome.
 pub const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3);
+/// How much earlier than TCP an agent tries QUIC, where it may use both and does not know which works (RFC 8305 section
+/// 8 recommends 250 ms between two addresses).
+pub const QUIC_HEAD_START: Duration = Duration::from_millis(250);
+/// Between two looks whether UDP passes again, while an agent that may use both is connected over TCP; shortened at
+/// random by up to a half.
+pub const QUIC_PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// Servers of Konnectivity that an agent keeps connections to, at most, whatever their count says.
+pub const OLD_SERVERS_MAX: u32 = 64;
 /// Failed attempts in a row that follow each other at the plain retry interval; then it doubles.
 pub const PLAIN_RETRIES: u32 = 10;
 

@@ -4,11 +4,13 @@
 //! bounded queues of plain messages (`shard::mailbox`). A slow or dead control delays new agents and the
 //! resolution of names, never an established tunnel.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_io::{Counters, DriverKind, SlotUse};
+use bytes::Bytes;
 
 use crate::quic::EndpointCounts;
 use crate::route::{DestinationPolicy, RouteTable};
@@ -36,13 +38,15 @@ pub struct ConnectionKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResolveKey(pub u64);
 
-/// What a listener's connections speak.
+/// Who connects to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListenerKind {
-    /// HTTP CONNECT on a Unix socket: kube-apiserver's HTTPConnect egress mode.
-    HttpConnectUnix,
+    /// Frontends on a Unix socket: HTTP CONNECT or GRPC mode, told apart by their first bytes.
+    UnixFrontends,
     /// The same over TCP with mutual TLS, as the last [`Command::FrontendTls`] says; without one nobody is accepted.
-    HttpConnectTls,
+    TlsFrontends,
+    /// Agents over TCP with mutual TLS, as the last [`Command::AgentTls`] says; without one nobody is accepted.
+    TlsAgents,
 }
 
 /// Where an agent finds a server.
@@ -50,8 +54,29 @@ pub enum ListenerKind {
 pub struct ServerTarget {
     /// UDP addresses, in the order in which to try them.
     pub addresses: Vec<SocketAddr>,
+    /// The way over TCP, where there is one.
+    pub tcp: Option<TcpRoute>,
     /// The name that the server's certificate must carry.
     pub server_name: String,
+}
+
+/// The way to a server over TCP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TcpRoute {
+    /// Addresses of the server, or of the proxy before it, in the order in which to try them.
+    pub addresses: Vec<SocketAddr>,
+    /// What the proxy is asked first ([`crate::carrier::egress_proxy::connect_request`]). There may be a password in
+    /// it.
+    pub proxy_request: Option<Bytes>,
+}
+
+impl fmt::Debug for TcpRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpRoute")
+            .field("addresses", &self.addresses)
+            .field("through_proxy", &self.proxy_request.is_some())
+            .finish()
+    }
 }
 
 /// What control says of an agent that presented itself.
@@ -80,6 +105,8 @@ pub enum Command<S> {
     },
     /// Server: the TLS of frontends that are accepted from now on. Sessions that run keep what they started with.
     FrontendTls(Arc<rustls::ServerConfig>),
+    /// Server: the TLS of agents that connect over TCP from now on.
+    AgentTls(Arc<rustls::ServerConfig>),
     /// Agent: keep connections to this server. Replaces the earlier target; existing connections stay.
     Server(ServerTarget),
     /// Server: the answer to [`Event::AgentPresented`].

@@ -15,6 +15,16 @@ pub struct ShardStats {
     pub frontend_sessions_broken: u64,
     /// Heads that were refused with a 4xx.
     pub heads_refused: u64,
+    /// Agents' TCP connections closed at once: no room, or no TLS to meet them with.
+    pub agents_refused_over_tcp: u64,
+    /// Peers' connections over TCP that carry tunnels, now.
+    pub carriers_open: u64,
+    /// Frontends' HTTP/2 connections in GRPC mode, now.
+    pub grpc_connections_open: u64,
+    /// Frontends' calls of `/ProxyService/Proxy`, now.
+    pub grpc_calls_open: u64,
+    /// Frontends' HTTP/2 connections that broke the protocol or a budget.
+    pub grpc_connections_broken: u64,
     /// Dials asked for by frontends.
     pub dials_started: u64,
     /// Dials moved to another agent before they were answered.
@@ -37,6 +47,9 @@ pub struct ShardStats {
     pub tunnels_reset: u64,
     /// Tunnels reset because stopped readers held more than the budget.
     pub tunnels_over_budget: u64,
+    /// Tunnels over a peer's old protocol, which has no flow control, that were cut off because their reader stopped
+    /// while others waited.
+    pub readers_cut_off: u64,
     /// Readers that have not taken their bytes, now.
     pub stopped_readers: u64,
     /// Payload bytes read from sockets into streams.

@@ -14,11 +14,13 @@ mod fuzz;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adit_dataplane::carrier::egress_proxy::EgressProxy;
+use adit_dataplane::config::FrontendProtocols;
 use adit_dataplane::route::Strategy;
 use adit_io::DriverChoice;
 use rustls::RootCertStore;
@@ -29,6 +31,18 @@ use values::Shown;
 
 /// How long both ends drain when `--graceful-shutdown-timeout` is not given.
 pub(crate) const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Longest silence of an agent over TCP before it is asked for a sign of life. Konnectivity's default of an hour
+/// leaves agents that are dead among those that are chosen for as long.
+pub(crate) const KEEP_ALIVE_MAX: Duration = Duration::from_secs(30);
+
+/// Shortest silence before a peer over gRPC is asked for a sign of life, as with grpc-go's clients.
+pub(crate) const KEEP_ALIVE_MIN: Duration = Duration::from_secs(10);
+
+/// Shortest and longest silence of a server over TCP before it is asked for a sign of life. Konnectivity's server ends
+/// a connection that asks more often than every 30 s (`keepalive.EnforcementPolicy` of its agents' port).
+pub(crate) const SERVER_KEEP_ALIVE: RangeInclusive<Duration> =
+    Duration::from_secs(35)..=Duration::from_secs(60);
 
 /// Longest name of an interface (netdevice(7): `IFNAMSIZ`, without the terminating zero).
 const INTERFACE_NAME_BYTES_MAX: usize = 15;
@@ -134,6 +148,8 @@ pub(crate) struct Frontends {
     pub(crate) uds_path: Option<PathBuf>,
     /// `--delete-existing-uds-file`.
     pub(crate) delete_existing_uds_file: bool,
+    /// `--mode`.
+    pub(crate) protocols: FrontendProtocols,
     /// `--server-port` and what belongs to it.
     pub(crate) tcp: Option<TcpFrontends>,
 }
@@ -177,7 +193,12 @@ pub(crate) struct ServerConfig {
     pub(crate) server_count: u32,
     /// How long to drain after a signal.
     pub(crate) drain_time: Duration,
-    /// Every CONNECT is answered within this time: 30 s, or `--backend-dial-timeout` where that is shorter.
+    /// `--keepalive-time`, at most [`KEEP_ALIVE_MAX`]: silence after which an agent over TCP is asked for a sign of
+    /// life.
+    pub(crate) keep_alive: Duration,
+    /// `--frontend-keepalive-time`: the same for frontends in GRPC mode.
+    pub(crate) frontend_keep_alive: Duration,
+    /// Every dial is answered within this time: 30 s, or `--backend-dial-timeout` where that is shorter.
     pub(crate) answer_time: Duration,
 }
 
@@ -206,6 +227,9 @@ pub(crate) struct AgentConfig {
     pub(crate) identifiers: String,
     /// `--connections`; `None`: as many as the server has shards.
     pub(crate) connections: Option<u32>,
+    /// `--keepalive-time`, within [`SERVER_KEEP_ALIVE`]: silence after which a server over TCP is asked for a sign of
+    /// life.
+    pub(crate) keep_alive: Duration,
     /// `--sync-interval`: first pause after a failed attempt.
     pub(crate) sync_interval: Duration,
     /// `--sync-interval-cap`: longest pause.

@@ -85,6 +85,20 @@ impl Answer {
         Self::refusal(505, text)
     }
 
+    /// HTTP/2 where it is not wanted.
+    #[must_use]
+    pub fn only_http_connect() -> Self {
+        Self::version_not_supported(
+            "HTTP/2 is not served with --mode=http-connect: use proxyProtocol: HTTPConnect",
+        )
+    }
+
+    /// A CONNECT where it is not wanted.
+    #[must_use]
+    pub fn only_grpc() -> Self {
+        Self::version_not_supported("CONNECT is not served with --mode=grpc: use proxyProtocol: GRPC")
+    }
+
     /// The status code.
     #[must_use]
     pub const fn status(&self) -> u16 {

@@ -3,7 +3,8 @@
 //!
 //! Strict where two readings of the same bytes could differ: only CRLF ends a line, only authority-form names a
 //! target, nothing that announces a body is taken. The target is the request-target and never the Host field, which
-//! kube-apiserver always sets to 127.0.0.1. Deliberately absent: sockets, the deadline, any other use of HTTP.
+//! kube-apiserver always sets to 127.0.0.1. HTTP/2 is told apart by its first bytes and handed on untouched.
+//! Deliberately absent: sockets, the deadline, any other use of HTTP.
 
 use std::collections::VecDeque;
 
@@ -30,6 +31,11 @@ pub enum HeadState {
         raw_target: String,
         /// What came behind the head, in order: the tunnel's first bytes. No empty pieces.
         rest: VecDeque<Bytes>,
+    },
+    /// The start of HTTP/2: GRPC mode.
+    Http2 {
+        /// Everything that came, in order. No empty pieces.
+        bytes: VecDeque<Bytes>,
     },
     /// Not a CONNECT: to be answered, then closed.
     Refuse(Answer),
@@ -73,8 +79,8 @@ impl HeadReader {
         }
     }
 
-    /// Looks at what was pushed. After [`HeadState::Connect`] the reader is empty and not to be used again; after
-    /// [`HeadState::Refuse`] it says the same for ever.
+    /// Looks at what was pushed. After [`HeadState::Connect`] and [`HeadState::Http2`] the reader is empty and not to
+    /// be used again; after [`HeadState::Refuse`] it says the same for ever.
     pub fn poll(&mut self) -> HeadState {
         if let Some(answer) = &self.refused {
             return HeadState::Refuse(answer.clone());
@@ -88,6 +94,11 @@ impl HeadReader {
                         piece.advance(index + 1);
                         if !piece.is_empty() {
                             self.pieces.push_front(piece);
+                        }
+                        if self.head == HTTP2_PREFACE {
+                            let mut bytes = std::mem::take(&mut self.pieces);
+                            bytes.push_front(std::mem::take(&mut self.head).into());
+                            return HeadState::Http2 { bytes };
                         }
                         return match parse_head(&self.head) {
                             Ok((target, raw_target)) => HeadState::Connect {
@@ -151,11 +162,6 @@ impl HeadReader {
 
 /// The target of a complete head, or the answer to what is not a CONNECT.
 fn parse_head(head: &[u8]) -> Result<(Target, String), Answer> {
-    if head == HTTP2_PREFACE {
-        return Err(Answer::version_not_supported(
-            "HTTP/2 is not served here, use HTTPConnect over HTTP/1.1",
-        ));
-    }
     let mut fields = [httparse::EMPTY_HEADER; CONNECT_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {

@@ -158,6 +158,12 @@ impl Connection {
         self.output.len()
     }
 
+    /// Whether so much output waits that nothing is received and no payload is taken.
+    #[must_use]
+    pub fn output_has_no_room(&self) -> bool {
+        self.room_bytes() == 0
+    }
+
     /// What is to be written, all of it.
     pub fn take_output(&mut self) -> Bytes {
         std::mem::take(&mut self.output).freeze()

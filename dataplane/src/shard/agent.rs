@@ -26,8 +26,8 @@ impl<D: DatagramDriver> Shard<D> {
         tunnel.stream = Some((conn, stream));
         tunnel.readable = true;
         let Ok(key) = self.tunnels.insert(tunnel) else {
-            let _ = self.quic.reset(conn, stream, ResetCode::Full);
-            let _ = self.quic.stop(conn, stream, ResetCode::Full);
+            self.reset_stream(conn, stream, ResetCode::Full);
+            self.stop_stream(conn, stream, ResetCode::Full);
             return;
         };
         self.stats.tunnels_open = self.tunnels.len() as u64;
@@ -40,12 +40,13 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn pump_header(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some((conn, stream)) = tunnel.stream else { return };
-        let Phase::Header(reader) = &mut tunnel.phase else { return };
-        if !tunnel.readable {
+        if !matches!(tunnel.phase, Phase::Header(_)) || !tunnel.readable {
             return;
         }
         let mut chunks = Vec::new();
-        let state = self.quic.read(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+        let state = self.read_stream(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        let Phase::Header(reader) = &mut tunnel.phase else { return };
         for chunk in chunks {
             reader.push(chunk);
         }
@@ -218,6 +219,9 @@ impl<D: DatagramDriver> Shard<D> {
         result: Result<SocketId, OpError>,
     ) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if matches!(tunnel.phase, Phase::Reaching(_)) {
+            return self.on_server_reached(key, result);
+        }
         let Phase::Connecting(_, attempts) = &mut tunnel.phase else {
             if let Ok(socket) = result {
                 self.driver.close(socket, Close::Reset);

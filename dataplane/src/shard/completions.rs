@@ -118,6 +118,8 @@ impl<D: DatagramDriver> Shard<D> {
         match &mut tunnel.phase {
             Phase::Head(_) => return self.on_head_bytes(key, bytes),
             Phase::Lingering => {}
+            Phase::Grpc(_) | Phase::Carrier(_) => tunnel.ingress.on_bytes(bytes.freeze()),
+            Phase::Proxy(..) => return self.on_proxy_bytes(key, &bytes),
             Phase::Open => {
                 self.stats.bytes_to_streams += bytes.len() as u64;
                 if tunnel.egress.is_holding() {
@@ -139,6 +141,13 @@ impl<D: DatagramDriver> Shard<D> {
             Phase::Head(_) => return self.close_tunnel(key, Close::Graceful, None),
             // The error was taken by the send that failed: this is where the reset cut its peer's words off.
             Phase::Broken => return tunnel.ingress.on_broken(),
+            Phase::Carrier(_) => return self.on_carrier_socket_end(key),
+            Phase::Proxy(..) => return self.give_up_handshake(key, "the proxy closed the connection"),
+            // Nobody hears its calls any more.
+            Phase::Grpc(_) => {
+                self.pump_grpc(key);
+                return self.close_tunnel(key, Close::Graceful, None);
+            }
             _ => tunnel.ingress.on_end(),
         }
         tunnel.half_closed_at = Some(self.now);
@@ -161,7 +170,9 @@ impl<D: DatagramDriver> Shard<D> {
         if tunnel.tls.is_some() {
             return self.on_tls_sent(key, sent, data);
         }
-        self.stats.bytes_to_sockets += sent as u64;
+        if !tunnel.is_carrying() {
+            self.stats.bytes_to_sockets += sent as u64;
+        }
         tunnel.egress.on_sent(sent, data);
         #[cfg(feature = "defects")]
         if self.config.defect == Some(crate::config::Defect::CreditNotReturned)

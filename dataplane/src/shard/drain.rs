@@ -47,6 +47,8 @@ impl<D: DatagramDriver> Shard<D> {
                 self.drain = Drain::Draining { deadline, cut: 0 };
                 self.close_listeners();
                 self.stop_connecting();
+                self.stop_handshakes();
+                self.drain_grpc();
                 self.announce_drain(deadline);
             }
             // A second request may only shorten it.
@@ -63,7 +65,7 @@ impl<D: DatagramDriver> Shard<D> {
             return;
         }
         let keys: Vec<Key> = self.tunnels.iter().map(|(key, _)| key).collect();
-        *cut += keys.len();
+        *cut += self.tunnels.iter().filter(|(_, tunnel)| !tunnel.is_carrying()).count();
         for key in keys {
             self.close_tunnel(key, Close::Reset, Some(ResetCode::DrainCut));
         }
@@ -72,7 +74,9 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn progress_drain(&mut self) {
         match self.drain {
             Drain::Draining { deadline, cut }
-                if self.tunnels.is_empty() && !self.has_passed() && self.is_acknowledged(deadline) =>
+                if self.tunnels.len() == self.carriers()
+                    && !self.has_passed()
+                    && self.is_acknowledged(deadline) =>
             {
                 self.close_inbox();
                 let deadline = self.now + CLOSING_TIME_MAX;
@@ -86,13 +90,18 @@ impl<D: DatagramDriver> Shard<D> {
             }
             Drain::Closing { deadline, cut } => {
                 let said = self.trains.in_flight() == 0 && self.sessions.values().all(Self::has_said_goodbye);
-                if said || self.now >= deadline {
+                if (said && self.tunnels.is_empty()) || self.now >= deadline {
                     self.drain = Drain::Done;
                     self.mailbox.send(Event::Drained { cut });
                 }
             }
             _ => {}
         }
+    }
+
+    /// Entries that are no tunnels and go with their sessions.
+    fn carriers(&self) -> usize {
+        usize::try_from(self.stats.carriers_open).unwrap_or(usize::MAX)
     }
 
     /// Whether the peers have everything that ended tunnels sent, or there is no time left for it.

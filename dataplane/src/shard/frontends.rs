@@ -7,6 +7,7 @@ use super::Shard;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::{Phase, Tunnel};
+use crate::config::{FrontendProtocols, Role};
 use crate::frontend::{Answer, HeadReader, HeadState};
 use crate::limits::{ACCEPT_PAUSE, CONNECT_HEAD_TIME_MAX, LINGER_TIME_MAX};
 use crate::port::{Event, ListenerKind};
@@ -53,9 +54,10 @@ impl<D: DatagramDriver> Shard<D> {
         let Outcome::Accepted(result) = outcome else { return };
         let kind = self.listeners.get(key).map(|listener| listener.kind);
         match (result, kind) {
-            (Ok((socket, peer)), Some(ListenerKind::HttpConnectUnix)) => self.deal(socket, peer),
+            (Ok((socket, peer)), Some(ListenerKind::UnixFrontends)) => self.deal(socket, peer),
             // Its listeners share a port, and the kernel deals.
-            (Ok((socket, peer)), Some(ListenerKind::HttpConnectTls)) => self.on_tls_frontend(socket, &peer),
+            (Ok((socket, peer)), Some(ListenerKind::TlsFrontends)) => self.on_tls_frontend(socket, &peer),
+            (Ok((socket, peer)), Some(ListenerKind::TlsAgents)) => self.on_tls_agent(socket, &peer),
             (Ok((socket, _)), None) => self.driver.close(socket, Close::Reset),
             (Err(error), Some(_)) => {
                 self.stats.accept_errors += 1;
@@ -96,14 +98,17 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     pub(super) fn on_head_bytes(&mut self, key: Key, bytes: BytesMut) {
+        let speaks = self.speaks();
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Phase::Head(reader) = &mut tunnel.phase else { return };
         reader.push(bytes.freeze());
         match reader.poll() {
             HeadState::Incomplete => self.queue(key),
-            HeadState::Refuse(answer) => {
-                self.stats.heads_refused += 1;
-                self.refuse(key, answer.into_bytes());
+            HeadState::Refuse(answer) => self.refuse_head(key, answer),
+            HeadState::Http2 { bytes } if speaks.grpc => self.begin_grpc(key, bytes),
+            HeadState::Http2 { .. } => self.refuse_head(key, Answer::only_http_connect()),
+            HeadState::Connect { .. } if !speaks.http_connect => {
+                self.refuse_head(key, Answer::only_grpc());
             }
             HeadState::Connect { raw_target, rest, .. } => {
                 for piece in rest {
@@ -121,8 +126,20 @@ impl<D: DatagramDriver> Shard<D> {
             return self.on_tls_handshake_timeout(key);
         }
         let answer: Answer = reader.timed_out();
+        self.refuse_head(key, answer);
+    }
+
+    fn refuse_head(&mut self, key: Key, answer: Answer) {
         self.stats.heads_refused += 1;
         self.refuse(key, answer.into_bytes());
+    }
+
+    /// What frontends may speak.
+    const fn speaks(&self) -> FrontendProtocols {
+        match &self.config.role {
+            Role::Server(role) => role.frontend_protocols,
+            Role::Agent(_) => FrontendProtocols::ALL,
+        }
     }
 
     /// Sends a last answer and closes once the frontend has read it, or after a moment.

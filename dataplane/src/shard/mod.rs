@@ -7,20 +7,25 @@
 //! Deliberately absent: locks, a clock, waiting for control, policy other than pure functions over snapshots.
 
 mod agent;
+mod agents_tcp;
 mod broken;
 mod budget;
+mod carriers;
 mod completions;
 mod connector;
 mod datagrams;
 mod drain;
 mod frontends;
+mod grpc;
 mod handover;
+mod links;
 pub mod mailbox;
 pub mod peers;
 mod pump;
 mod quic_events;
 mod report;
 mod server;
+mod servers_tcp;
 mod session;
 mod submit;
 mod timers;
@@ -39,7 +44,7 @@ use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
 
 use crate::config::{Role, ShardConfig};
-use crate::limits::{LISTENERS_MAX, TUNNELS_MAX};
+use crate::limits::{AGENT_HANDSHAKES_MAX, FRONTEND_HANDSHAKES_MAX, LISTENERS_MAX, TUNNELS_MAX};
 use crate::port::{ConnectionKey, ResolveKey, ShardId};
 use crate::quic::{ConnId, Quic, QuicConfigError, StreamId};
 use crate::route::{DestinationPolicy, Realm, RouteTable};
@@ -56,7 +61,7 @@ use peers::Peers;
 pub use report::Holdings;
 use session::Session;
 use timers::Timers;
-use tls::FrontendTls;
+use tls::TlsAccept;
 use tunnel::Tunnel;
 
 /// A shard over a driver.
@@ -80,7 +85,8 @@ pub struct Shard<D: DatagramDriver> {
     /// Keys are ours.
     sessions: FxHashMap<ConnId, Session>,
     listeners: Table<Listener>,
-    frontend_tls: FrontendTls,
+    frontend_tls: TlsAccept,
+    agent_tls: TlsAccept,
     /// Keys are ours: tunnels that wait for a name.
     resolving: FxHashMap<ResolveKey, Key>,
     resolve_next: u64,
@@ -141,7 +147,8 @@ impl<D: DatagramDriver> Shard<D> {
             by_stream: FxHashMap::default(),
             sessions: FxHashMap::default(),
             listeners: Table::new(LISTENERS_MAX),
-            frontend_tls: FrontendTls::default(),
+            frontend_tls: TlsAccept::new(FRONTEND_HANDSHAKES_MAX),
+            agent_tls: TlsAccept::new(AGENT_HANDSHAKES_MAX),
             resolving: FxHashMap::default(),
             resolve_next: 0,
             dial_next: 0,

@@ -3,6 +3,7 @@
 use adit_io::{Close, DatagramDriver, Op};
 
 use super::Shard;
+use super::carriers::socket_failed;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::Phase;
@@ -20,7 +21,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get(key) else { return };
         if let Some((conn, stream)) = tunnel.stream
             && tunnel.readable
-            && self.quic.received_reset(conn, stream)
+            && self.received_reset(conn, stream)
         {
             self.close_tunnel(key, Close::Reset, Some(ResetCode::Cancelled));
         }
@@ -48,6 +49,13 @@ impl<D: DatagramDriver> Shard<D> {
                 self.pump_dial(key);
                 self.pump_receive(key);
             }
+            Phase::Grpc(_) => self.pump_grpc(key),
+            Phase::Carrier(_) => self.pump_carrier(key),
+            Phase::Reaching(_) => {}
+            Phase::Proxy(..) | Phase::Handshake => {
+                self.pump_send(key);
+                self.pump_receive(key);
+            }
             Phase::Moving(..) => self.pump_move(key),
             Phase::Header(_) => self.pump_header(key),
             Phase::Resolving(_) | Phase::Connecting(..) => self.look_for_cancel(key),
@@ -71,18 +79,22 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn pump_to_stream(&mut self, key: Key) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
         let Some((conn, stream)) = tunnel.stream else { return true };
-        if let Some(pending) = tunnel.ingress.want_write() {
-            match self.quic.write(conn, stream, pending) {
-                Ok(WriteState::Took | WriteState::Blocked) => tunnel.ingress.on_written(),
+        if let Some(mut pending) = tunnel.ingress.take_for_stream() {
+            let state = self.write_stream(conn, stream, &mut pending);
+            let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
+            tunnel.ingress.on_written(pending);
+            match state {
+                Ok(WriteState::Took | WriteState::Blocked) => {}
                 Ok(WriteState::Stopped(_)) => tunnel.ingress.on_stopped(),
                 Err(_) => return false,
             }
         }
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
         if tunnel.ingress.want_finish() {
-            if self.quic.finish(conn, stream).is_err() {
+            tunnel.ingress.on_finished();
+            if self.finish_stream(conn, stream).is_err() {
                 return false;
             }
-            tunnel.ingress.on_finished();
             self.on_stream_ending(conn, stream);
         }
         true
@@ -99,15 +111,18 @@ impl<D: DatagramDriver> Shard<D> {
         if !tunnel.readable {
             return true;
         }
-        let Some(batch) = tunnel.egress.want_read() else {
+        let Some(mut batch) = tunnel.egress.want_read() else {
             // Not read now, but a reset must not wait for the reader.
-            if self.quic.received_reset(conn, stream) {
+            if self.received_reset(conn, stream) {
                 self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
                 return false;
             }
             return true;
         };
-        match self.quic.read(conn, stream, EGRESS_BATCH_BYTES_MAX, batch) {
+        let state = self.read_stream(conn, stream, EGRESS_BATCH_BYTES_MAX, &mut batch);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return false };
+        tunnel.egress.on_read(batch);
+        match state {
             Ok(ReadState::More) => {}
             Ok(ReadState::Blocked) => tunnel.readable = false,
             Ok(ReadState::Finished) => {
@@ -130,8 +145,11 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// Batch → socket, and the end after it.
-    fn pump_send(&mut self, key: Key) {
+    pub(super) fn pump_send(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if tunnel.call.is_some() {
+            return self.pump_call_send(key);
+        }
         let Some(socket) = tunnel.socket else { return };
         if tunnel.tls.is_some() {
             return self.pump_tls(key);
@@ -148,6 +166,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     pub(super) fn pump_receive(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if tunnel.call.is_some() {
+            return self.pump_call_receive(key);
+        }
         let Some(socket) = tunnel.socket else { return };
         match tunnel.ingress.want_recv() {
             RecvWant::Nothing => {}
@@ -216,6 +237,9 @@ impl<D: DatagramDriver> Shard<D> {
         tunnel.deadline = None;
         match tunnel.phase {
             Phase::Head(_) => self.on_head_timeout(key),
+            Phase::Grpc(_) => self.on_grpc_timer(key),
+            Phase::Carrier(_) => self.on_carrier_timer(key),
+            Phase::Reaching(_) | Phase::Proxy(..) | Phase::Handshake => self.on_handshake_timer(key),
             Phase::Dialing(_) | Phase::Moving(..) => self.on_dial_timeout(key),
             Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
             Phase::Broken => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
@@ -240,6 +264,10 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn on_open_timer(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
+        if tunnel.call.is_some() {
+            // Its target has ended, and takes nothing.
+            return self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
+        }
         let late = tunnel.half_closed_at.is_some_and(|since| since + ORPHAN_TIME_MAX <= self.now);
         if late && tunnel.gone {
             return self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer));
@@ -267,10 +295,16 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn close_tunnel(&mut self, key: Key, how: Close, code: Option<ResetCode>) {
         self.cancel_connects(key);
         self.forget_question(key);
+        self.leave_grpc(key);
+        self.leave_handshake(key, "the TCP connection was reset or failed");
+        self.leave_carrier(key, socket_failed());
         self.detach_stream(key, code.unwrap_or(ResetCode::Cancelled));
         let Some(tunnel) = self.tunnels.remove(key) else { return };
+        if let Some(call) = tunnel.call {
+            self.forget_call(call, key, code);
+        }
         self.forget_refused(key);
-        self.frontend_tls.forget(&tunnel);
+        self.forget_tls(&tunnel);
         if let Some(socket) = tunnel.socket {
             self.driver.close(socket, how);
         }
@@ -288,14 +322,14 @@ impl<D: DatagramDriver> Shard<D> {
         self.reader_took_all(key);
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some((conn, stream)) = tunnel.stream.take() else { return };
-        if !tunnel.ingress.is_done() {
-            // Gone is as good as reset.
-            let _ = self.quic.reset(conn, stream, code);
-        }
-        if !tunnel.egress.has_stream_ended() {
-            let _ = self.quic.stop(conn, stream, code);
-        }
         tunnel.readable = false;
+        let (sending, receiving) = (!tunnel.ingress.is_done(), !tunnel.egress.has_stream_ended());
+        if sending {
+            self.reset_stream(conn, stream, code);
+        }
+        if receiving {
+            self.stop_stream(conn, stream, code);
+        }
         self.by_stream.remove(&(conn, stream));
         self.on_tunnel_left(conn);
     }

@@ -22,11 +22,8 @@ impl<D: DatagramDriver> Shard<D> {
                     }
                     self.on_session_connected(conn);
                 }
-                QuicEvent::Lost { conn, reason } => self.on_lost(conn, &reason),
-                QuicEvent::Opened { conn, stream } => match self.config.role {
-                    Role::Server(_) => self.on_control_stream(conn, stream),
-                    Role::Agent(_) => self.on_dial_stream(conn, stream),
-                },
+                QuicEvent::Lost { conn, reason } => self.lost(conn, self.quic.remote(conn), &reason),
+                QuicEvent::Opened { conn, stream } => self.on_opened(conn, stream),
                 QuicEvent::Readable { conn, stream } => self.on_readable(conn, stream),
                 QuicEvent::Writable { conn, stream } => self.on_writable(conn, stream),
                 QuicEvent::Stopped { conn, stream, .. } => {
@@ -45,7 +42,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn on_readable(&mut self, conn: ConnId, stream: StreamId) {
+    pub(super) fn on_readable(&mut self, conn: ConnId, stream: StreamId) {
         if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
             if let Some(tunnel) = self.tunnels.get_mut(key) {
                 tunnel.readable = true;
@@ -56,7 +53,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn on_writable(&mut self, conn: ConnId, stream: StreamId) {
+    pub(super) fn on_writable(&mut self, conn: ConnId, stream: StreamId) {
         if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
             if let Some(tunnel) = self.tunnels.get_mut(key) {
                 tunnel.ingress.on_stream_writable();
@@ -70,7 +67,7 @@ impl<D: DatagramDriver> Shard<D> {
     /// The peer's socket takes nothing any more. What comes from it may still be on its way: its own end, or its reset,
     /// decides when the tunnel is over. Before bytes flow the agent's answer decides at the server; an agent is told
     /// that its dial is not wanted any more.
-    fn on_stopped(&mut self, conn: ConnId, stream: StreamId) {
+    pub(super) fn on_stopped(&mut self, conn: ConnId, stream: StreamId) {
         if let Some(key) = self.by_stream.get(&(conn, stream)).copied() {
             match self.tunnels.get_mut(key).map(|tunnel| (&tunnel.phase, &mut tunnel.ingress)) {
                 Some((Phase::Open, ingress)) => {
@@ -86,15 +83,15 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     /// Anybody can cause this as often as they like, so it may be dropped.
-    fn tell_rejection(&mut self, remote: Option<SocketAddr>, reason: &LostReason) {
+    pub(super) fn tell_rejection(&mut self, remote: Option<SocketAddr>, reason: &LostReason) {
         self.mailbox.send_or_drop(Event::AgentRejected { remote, reason: reason.text.clone() });
     }
 
     /// A connection has ended: its dials move on, its tunnels are reset, everything of it goes.
-    fn on_lost(&mut self, conn: ConnId, reason: &LostReason) {
+    pub(super) fn lost(&mut self, conn: ConnId, remote: Option<SocketAddr>, reason: &LostReason) {
         let presented = self.sessions.get(&conn).is_some_and(Session::was_presented);
         if matches!(self.config.role, Role::Server(_)) && !presented && is_refusal(reason.kind) {
-            self.tell_rejection(self.quic.remote(conn), reason);
+            self.tell_rejection(remote, reason);
         }
         let Some(mut session) = self.sessions.remove(&conn) else { return };
         if session.is_ready() {

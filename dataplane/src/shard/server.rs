@@ -1,6 +1,8 @@
 //! A server's dials: choose an agent, ask it, pass its answer on. A dial that loses its agent before the answer
 //! moves to another; every dial is answered in time.
 
+use std::sync::Arc;
+
 use adit_io::{Close, DatagramDriver};
 use bytes::Bytes;
 
@@ -13,6 +15,7 @@ use crate::port::{ConnectionKey, DialOutcome, Event};
 use crate::quic::{ConnId, ReadState, StreamId, WriteState};
 use crate::route::{Health, RouteQuery, Strategy, choose};
 use crate::stream::table::Key;
+use crate::stream::tls::ClientName;
 use crate::wire::{DialRequest, DialResponse, FrameReader, Network, ResetCode, StreamHeader};
 
 /// What a frontend is told by a server that ends.
@@ -26,7 +29,15 @@ enum Look {
 }
 
 impl<D: DatagramDriver> Shard<D> {
+    /// A frontend asks for a tunnel on its own socket.
     pub(super) fn start_dial(&mut self, key: Key, raw_target: String) {
+        let tls = self.tunnels.get(key).and_then(|tunnel| tunnel.tls.as_ref());
+        let frontend = tls.and_then(|tls| tls.client().cloned());
+        self.begin_dial(key, raw_target, frontend);
+    }
+
+    /// Asks for a tunnel, for whom a certificate names.
+    pub(super) fn begin_dial(&mut self, key: Key, raw_target: String, frontend: Option<Arc<ClientName>>) {
         let answer_time = match &self.config.role {
             Role::Server(role) => role.answer_time.min(ANSWER_TIME_MAX),
             Role::Agent(_) => ANSWER_TIME_MAX,
@@ -35,7 +46,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.phase = Phase::Dialing(Box::new(PendingDial {
             raw_target,
-            frontend: tunnel.tls.as_ref().and_then(|tls| tls.client().cloned()),
+            frontend,
             started: self.now,
             deadline,
             tried: Vec::new(),
@@ -121,7 +132,7 @@ impl<D: DatagramDriver> Shard<D> {
     /// Asks an agent, now or as soon as it grants a stream. False when its connection has gone.
     pub(super) fn ask(&mut self, key: Key, conn: ConnId) -> bool {
         let chosen = self.connection_key(conn);
-        let opened = self.quic.open(conn);
+        let opened = self.open_stream(conn);
         let Some(tunnel) = self.tunnels.get_mut(key) else { return true };
         let Phase::Dialing(dial) = &mut tunnel.phase else { return true };
         match opened {
@@ -154,7 +165,7 @@ impl<D: DatagramDriver> Shard<D> {
             if !waits {
                 continue;
             }
-            match self.quic.open(conn) {
+            match self.open_stream(conn) {
                 Ok(Some(stream)) => self.ask_on(key, conn, stream),
                 Ok(None) => {
                     if let Some(session) = self.sessions.get_mut(&conn) {
@@ -187,11 +198,15 @@ impl<D: DatagramDriver> Shard<D> {
         let Some((conn, stream)) = tunnel.stream else { return };
         let Phase::Dialing(dial) = &mut tunnel.phase else { return };
         if !dial.header.is_empty() {
-            match self.quic.write(conn, stream, &mut dial.header) {
+            let mut header = std::mem::take(&mut dial.header);
+            match self.write_stream(conn, stream, &mut header) {
                 Ok(WriteState::Took | WriteState::Blocked) => {}
                 // The code comes with the reset, or not at all: either way the agent does not want it.
-                Ok(WriteState::Stopped(_)) => dial.header.clear(),
+                Ok(WriteState::Stopped(_)) => header.clear(),
                 Err(_) => return,
+            }
+            if let Some(dial) = self.pending(key) {
+                dial.header = header;
             }
         }
         match self.look_for_response(key) {
@@ -204,12 +219,13 @@ impl<D: DatagramDriver> Shard<D> {
     fn look_for_response(&mut self, key: Key) -> Look {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return Look::Nothing };
         let Some((conn, stream)) = tunnel.stream else { return Look::Nothing };
-        let Phase::Dialing(dial) = &mut tunnel.phase else { return Look::Nothing };
-        if !tunnel.readable {
+        if !matches!(tunnel.phase, Phase::Dialing(_)) || !tunnel.readable {
             return Look::Nothing;
         }
         let mut chunks = Vec::new();
-        let state = self.quic.read(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+        let state = self.read_stream(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+        let Some(tunnel) = self.tunnels.get_mut(key) else { return Look::Nothing };
+        let Phase::Dialing(dial) = &mut tunnel.phase else { return Look::Nothing };
         for chunk in chunks {
             dial.response.push(chunk);
         }
@@ -248,9 +264,14 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Phase::Dialing(dial) = std::mem::replace(&mut tunnel.phase, Phase::Open) else { return };
         tunnel.deadline = None;
-        tunnel.egress.answer_and_hold(Answer::established().into_bytes());
+        if tunnel.call.is_none() {
+            tunnel.egress.answer_and_hold(Answer::established().into_bytes());
+        }
         for piece in dial.response.into_rest() {
             tunnel.egress.push(piece);
+        }
+        if !self.establish_call(key) {
+            return self.close_tunnel(key, Close::Reset, Some(ResetCode::Cancelled));
         }
         self.expect_orphan(key);
         self.queue(key);
@@ -329,7 +350,9 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn answer_dial(&mut self, key: Key, outcome: DialOutcome, answer: Answer, error: &str) {
         self.report_dial(key, outcome, error);
         self.stats.dials_pending -= 1;
-        self.refuse(key, answer.into_bytes());
+        if !self.refuse_call(key, outcome, &answer, error) {
+            self.refuse(key, answer.into_bytes());
+        }
     }
 
     pub(super) fn report_dial(&mut self, key: Key, outcome: DialOutcome, error: &str) {

@@ -48,7 +48,9 @@ pub(super) struct Session {
     draining: bool,
     /// Server: control was told of it.
     presented: bool,
-    /// Agent: the process that answered.
+    /// Agent: the server that answered.
+    pub(super) server_id: String,
+    /// Agent: its process.
     pub(super) server_instance: Vec<u8>,
     /// Agent: replaced by a newer connection; closed when its last tunnel ends.
     pub(super) lame: bool,
@@ -73,6 +75,7 @@ impl Session {
             deadline: None,
             draining: false,
             presented: false,
+            server_id: String::new(),
             server_instance: Vec::new(),
             lame: false,
             tunnels: 0,
@@ -87,6 +90,11 @@ impl Session {
 
     pub(super) const fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// The peer takes nothing new.
+    pub(super) const fn on_drain(&mut self) {
+        self.draining = true;
     }
 
     pub(super) const fn was_presented(&self) -> bool {
@@ -109,10 +117,11 @@ impl<D: DatagramDriver> Shard<D> {
         let session = self.sessions.entry(conn).or_insert_with(|| Session::new(0));
         session.state = State::Greeting;
         if agent {
-            let Ok(Some(stream)) = self.quic.open(conn) else {
+            let Ok(Some(stream)) = self.open_stream(conn) else {
                 return self.close_session(conn, CloseCode::Protocol, "the server grants no control stream");
             };
             let Role::Agent(role) = &self.config.role else { return };
+            let Some(session) = self.sessions.get_mut(&conn) else { return };
             let hello = Hello { connection_index: session.index, ..role.hello.clone() };
             session.control = Some(stream);
             session.header_seen = true;
@@ -158,8 +167,8 @@ impl<D: DatagramDriver> Shard<D> {
                 self.pump_session(conn);
             }
             _ => {
-                let _ = self.quic.reset(conn, stream, ResetCode::UnknownKind);
-                let _ = self.quic.stop(conn, stream, ResetCode::UnknownKind);
+                self.reset_stream(conn, stream, ResetCode::UnknownKind);
+                self.stop_stream(conn, stream, ResetCode::UnknownKind);
             }
         }
     }
@@ -175,12 +184,18 @@ impl<D: DatagramDriver> Shard<D> {
         if session.is_closing() {
             return;
         }
-        if !session.out.is_empty() && self.quic.write(conn, stream, &mut session.out).is_err() {
-            return;
+        if !session.out.is_empty() {
+            let mut out = std::mem::take(&mut session.out);
+            let state = self.write_stream(conn, stream, &mut out);
+            let Some(session) = self.sessions.get_mut(&conn) else { return };
+            session.out = out;
+            if state.is_err() {
+                return;
+            }
         }
         loop {
             let mut chunks = Vec::new();
-            let state = self.quic.read(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
+            let state = self.read_stream(conn, stream, MESSAGE_BYTES_MAX, &mut chunks);
             let Some(session) = self.sessions.get_mut(&conn) else { return };
             for chunk in chunks {
                 session.reader.push(chunk);
@@ -227,17 +242,7 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         match (message, &session.state) {
             (ControlMessage::Hello(hello), State::Greeting) if !agent => {
-                session.state = State::Verdict;
-                session.presented = true;
-                self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
-                let Some(path) = self.quic.path(conn) else { return Ok(()) };
-                let event = Event::AgentPresented {
-                    connection: self.connection_key(conn),
-                    hello: Box::new(hello),
-                    certificates: self.quic.peer_certificates(conn),
-                    remote: path.remote,
-                };
-                self.mailbox.send(event);
+                self.present(conn, Box::new(hello));
             }
             (ControlMessage::Welcome(welcome), State::Greeting) if agent => self.on_welcome(conn, welcome),
             (ControlMessage::Drain(_), State::Ready) => session.draining = true,
@@ -248,18 +253,37 @@ impl<D: DatagramDriver> Shard<D> {
         Ok(())
     }
 
-    fn on_welcome(&mut self, conn: ConnId, welcome: Welcome) {
+    /// An agent has said who it is: control decides.
+    pub(super) fn present(&mut self, conn: ConnId, hello: Box<Hello>) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.state = State::Verdict;
+        session.presented = true;
+        self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
+        let Some(remote) = self.remote_of(conn) else { return };
+        let event = Event::AgentPresented {
+            connection: self.connection_key(conn),
+            hello,
+            certificates: self.certificates_of(conn),
+            remote,
+        };
+        self.mailbox.send(event);
+    }
+
+    pub(super) fn on_welcome(&mut self, conn: ConnId, welcome: Welcome) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.state = State::Ready;
         session.deadline = None;
+        session.server_id.clone_from(&welcome.server_id);
         session.server_instance.clone_from(&welcome.instance_id);
         let index = session.index;
         self.quic.welcome(conn, AGENT_STREAMS_INITIAL);
         self.stats.sessions_ready += 1;
-        let Some(path) = self.quic.path(conn) else { return };
-        let shards = welcome.shards;
-        self.mailbox.send(Event::ServerReady { index, welcome: Box::new(welcome), remote: path.remote });
-        self.on_link_ready(conn, index, shards);
+        let Some(remote) = self.remote_of(conn) else { return };
+        let welcome = Box::new(welcome);
+        self.on_link_ready(conn, index, &welcome);
+        if self.sessions.get(&conn).is_some_and(Session::is_ready) {
+            self.mailbox.send(Event::ServerReady { index, welcome, remote });
+        }
     }
 
     /// Control decided about an agent.
@@ -274,10 +298,15 @@ impl<D: DatagramDriver> Shard<D> {
             Verdict::Accept(welcome) => {
                 session.state = State::Ready;
                 session.deadline = None;
-                session.out.extend(ControlMessage::Welcome(welcome).to_frame());
+                let has_control = session.control.is_some();
                 self.stats.sessions_ready += 1;
-                self.quic.welcome(conn, 0);
-                self.pump_session(conn);
+                if has_control {
+                    session.out.extend(ControlMessage::Welcome(welcome).to_frame());
+                    self.quic.welcome(conn, 0);
+                    self.pump_session(conn);
+                } else {
+                    self.welcome_over_carrier(conn, &welcome);
+                }
             }
             Verdict::Refuse(reason) => {
                 self.stats.sessions_refused += 1;
@@ -289,14 +318,26 @@ impl<D: DatagramDriver> Shard<D> {
     /// Tells every ready peer that this end takes nothing new.
     pub(super) fn announce_drain(&mut self, deadline: Instant) {
         let left = deadline.saturating_duration_since(self.now).as_millis();
-        let drain = Drain { deadline_ms: u32::try_from(left).unwrap_or(u32::MAX), reason: String::new() };
+        let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
         let ready: Vec<ConnId> =
             self.sessions.iter().filter(|(_, session)| session.is_ready()).map(|(conn, _)| *conn).collect();
         for conn in ready {
-            if let Some(session) = self.sessions.get_mut(&conn) {
-                session.out.extend(ControlMessage::Drain(drain.clone()).to_frame());
-            }
+            self.say_drain(conn, Drain { deadline_ms, reason: String::new() });
+        }
+    }
+
+    /// Tells a peer to open no more streams on this connection: another has taken its place.
+    pub(super) fn ask_for_no_more(&mut self, conn: ConnId) {
+        self.say_drain(conn, Drain { deadline_ms: 0, reason: "replaced by a newer connection".to_owned() });
+    }
+
+    fn say_drain(&mut self, conn: ConnId, drain: Drain) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.control.is_some() {
+            session.out.extend(ControlMessage::Drain(drain).to_frame());
             self.pump_session(conn);
+        } else {
+            self.drain_carrier(conn);
         }
     }
 
@@ -314,7 +355,7 @@ impl<D: DatagramDriver> Shard<D> {
         }
         session.state = State::Closing;
         let reason = clean_text(reason, crate::limits::REASON_PHRASE_BYTES_MAX);
-        self.quic.close(self.now, conn, code, &reason);
+        self.close_link(conn, code, &reason);
     }
 
     pub(super) fn on_tunnel_joined(&mut self, conn: ConnId) {

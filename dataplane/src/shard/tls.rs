@@ -1,4 +1,4 @@
-//! Frontends over TCP: what TLS puts between a tunnel's socket and its splice.
+//! TLS over TCP: what it puts between a socket and what is spoken on it, whoever the peer is.
 //!
 //! Everything that a record can mean is [`TlsSession`]'s; here is what the shard does about it. Payload is counted and
 //! charged as on a plain socket: what encryption adds is nobody's.
@@ -10,38 +10,38 @@ use bytes::{Bytes, BytesMut};
 use rustls::ServerConfig;
 
 use super::Shard;
+use super::carriers::socket_failed;
 use super::token::Purpose;
-use super::tunnel::{Phase, Tunnel};
-use crate::limits::{CONNECT_HEAD_TIME_MAX, FRONTEND_HANDSHAKES_MAX};
+use super::tunnel::{Phase, TlsPeer, Tunnel};
+use crate::limits::CONNECT_HEAD_TIME_MAX;
 use crate::port::{DialOutcome, Event};
 use crate::stream::table::Key;
 use crate::stream::tls::{TlsFailure, TlsSession};
 use crate::wire::ResetCode;
 
-/// What all frontends over TCP share.
-#[derive(Debug, Default)]
-pub(super) struct FrontendTls {
+/// What all who connect over TLS for one purpose share.
+#[derive(Debug)]
+pub(super) struct TlsAccept {
     config: Option<Arc<ServerConfig>>,
-    /// Tunnels whose handshake is not complete.
+    /// Those whose handshake is not complete.
     handshakes: usize,
+    handshakes_max: usize,
 }
 
-impl FrontendTls {
+impl TlsAccept {
+    /// Nobody is accepted yet.
+    pub(super) const fn new(handshakes_max: usize) -> Self {
+        Self { config: None, handshakes: 0, handshakes_max }
+    }
+
     /// The configuration from now on.
     pub(super) fn publish(&mut self, config: Arc<ServerConfig>) {
         self.config = Some(config);
     }
 
-    /// A tunnel was removed.
-    pub(super) fn forget(&mut self, tunnel: &Tunnel) {
-        if tunnel.tls.as_ref().is_some_and(|tls| !tls.was_established()) {
-            self.handshakes -= 1;
-        }
-    }
-
-    /// A session for a new frontend; `None` when there are too many handshakes, or nothing to do one with.
-    fn session(&mut self, peer: &PeerAddr) -> Option<Box<TlsSession>> {
-        if self.handshakes >= FRONTEND_HANDSHAKES_MAX {
+    /// A session for somebody new; `None` when there are too many handshakes, or nothing to do one with.
+    pub(super) fn session(&self, peer: &PeerAddr) -> Option<Box<TlsSession>> {
+        if self.handshakes >= self.handshakes_max {
             return None;
         }
         let remote = match peer {
@@ -50,6 +50,15 @@ impl FrontendTls {
         };
         let session = TlsSession::accept(Arc::clone(self.config.as_ref()?), remote).ok()?;
         Some(Box::new(session))
+    }
+
+    /// A handshake has begun.
+    pub(super) const fn begin(&mut self) {
+        self.handshakes += 1;
+    }
+
+    fn end(&mut self) {
+        self.handshakes -= 1;
     }
 }
 
@@ -61,7 +70,34 @@ impl<D: DatagramDriver> Shard<D> {
         };
         let before = self.tunnels.len();
         self.on_frontend(socket, peer, Some(session));
-        self.frontend_tls.handshakes += self.tunnels.len() - before;
+        if self.tunnels.len() > before {
+            self.frontend_tls.begin();
+        }
+    }
+
+    /// A tunnel was removed.
+    pub(super) fn forget_tls(&mut self, tunnel: &Tunnel) {
+        if tunnel.tls.as_ref().is_some_and(|tls| !tls.was_established()) {
+            self.end_handshake(tunnel.tls_peer);
+        }
+    }
+
+    fn end_handshake(&mut self, peer: TlsPeer) {
+        match peer {
+            TlsPeer::Frontend => self.frontend_tls.end(),
+            TlsPeer::Agent => self.agent_tls.end(),
+            TlsPeer::Server(_) => {}
+        }
+    }
+
+    fn on_tls_established(&mut self, key: Key) {
+        let Some(peer) = self.tunnels.get(key).map(|tunnel| tunnel.tls_peer) else { return };
+        self.end_handshake(peer);
+        match peer {
+            TlsPeer::Frontend => {}
+            TlsPeer::Agent => self.begin_agent_over_tcp(key),
+            TlsPeer::Server(index) => self.begin_server_over_tcp(key, index),
+        }
     }
 
     /// Ciphertext, or the end of TCP, from a frontend's socket.
@@ -79,7 +115,7 @@ impl<D: DatagramDriver> Shard<D> {
         match tls.on_ciphertext(bytes) {
             Ok(received) => {
                 if received.established {
-                    self.frontend_tls.handshakes -= 1;
+                    self.on_tls_established(key);
                 }
                 if received.payload.is_empty() {
                     self.queue(key);
@@ -101,6 +137,10 @@ impl<D: DatagramDriver> Shard<D> {
         match tunnel.phase {
             Phase::Lingering => self.on_socket_end(key),
             _ if tls.has_peer_ended() => self.queue(key),
+            Phase::Handshake => {
+                self.give_up_handshake(key, "the peer closed the connection in the TLS handshake")
+            }
+            Phase::Carrier(_) => self.on_carrier_socket_end(key),
             Phase::Head(_) if tls.was_established() || !tls.has_heard() => {
                 // Nothing was asked for; a load balancer that looks whether anybody listens does no more.
                 self.close_tunnel(key, Close::Graceful, None);
@@ -157,6 +197,9 @@ impl<D: DatagramDriver> Shard<D> {
                 self.stats.dials_pending -= 1;
                 self.detach_stream(key, ResetCode::Cancelled);
             }
+            Phase::Handshake => self.leave_handshake(key, reason),
+            Phase::Grpc(_) => self.leave_grpc(key),
+            Phase::Carrier(_) => self.leave_carrier(key, socket_failed()),
             Phase::Open => {
                 self.stats.tunnels_reset += 1;
                 self.detach_stream(key, ResetCode::ResetByPeer);
@@ -170,7 +213,8 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn tell_of_tls_failure(&mut self, key: Key, reason: &str) {
-        let Some(tls) = self.tunnels.get(key).and_then(|tunnel| tunnel.tls.as_ref()) else { return };
+        let Some(tunnel) = self.tunnels.get(key) else { return };
+        let (TlsPeer::Frontend, Some(tls)) = (tunnel.tls_peer, &tunnel.tls) else { return };
         if tls.was_established() {
             self.stats.frontend_sessions_broken += 1;
         } else {

@@ -1,12 +1,18 @@
 //! A tunnel as the shard keeps it: a socket, a stream, and how far it has come.
+//!
+//! What carries many tunnels over one socket is an entry of the same table: it has the socket, and they have none.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_io::SocketId;
 use bytes::Bytes;
 
+use super::carriers::CarrierLink;
+use super::grpc::{CallRef, GrpcConnection};
+use crate::carrier::egress_proxy::ConnectAnswer;
 use crate::frontend::HeadReader;
 use crate::port::{ConnectionKey, ResolveKey};
 use crate::quic::{ConnId, StreamId};
@@ -22,10 +28,14 @@ use crate::wire::FrameReader;
 pub(crate) struct Tunnel {
     pub(crate) phase: Phase,
     pub(crate) socket: Option<SocketId>,
+    /// Which call's dial this is: it has no socket of its own.
+    pub(crate) call: Option<CallRef>,
     /// A Unix socket: it has no reset, and its unsent bytes say what the reader has not read.
     pub(crate) unix: bool,
     /// What is spoken on the socket instead of plain bytes.
     pub(crate) tls: Option<Box<TlsSession>>,
+    /// Who is at the other end of that.
+    pub(crate) tls_peer: TlsPeer,
     pub(crate) stream: Option<(ConnId, StreamId)>,
     pub(crate) ingress: Ingress,
     pub(crate) egress: Egress,
@@ -48,11 +58,32 @@ pub(crate) struct Tunnel {
     pub(crate) answer_read_at: Option<Instant>,
 }
 
+/// Who is at the other end of a TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsPeer {
+    /// Server: a frontend.
+    Frontend,
+    /// Server: an agent.
+    Agent,
+    /// Agent: a server, to which this is the connection with this number.
+    Server(u32),
+}
+
 /// How far a tunnel has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Server: the CONNECT head is being read.
     Head(HeadReader),
+    /// Server: HTTP/2 in GRPC mode, whose calls' dials are entries of their own.
+    Grpc(Box<GrpcConnection>),
+    /// Agent: a server, or the proxy before it, is being reached at this address.
+    Reaching(SocketAddr),
+    /// Agent: the proxy before the server is being asked.
+    Proxy(ConnectAnswer, SocketAddr),
+    /// The TLS handshake with a peer over TCP is under way.
+    Handshake,
+    /// A peer's connection over TCP, which carries tunnels in QUIC's place.
+    Carrier(CarrierLink),
     /// Server: an agent is being asked.
     Dialing(Box<PendingDial>),
     /// Server: the dial goes to this connection of another shard, as soon as nothing is outstanding on the socket.
@@ -106,8 +137,10 @@ impl Tunnel {
         Self {
             phase,
             socket: None,
+            call: None,
             unix: false,
             tls: None,
+            tls_peer: TlsPeer::Frontend,
             stream: None,
             ingress: Ingress::default(),
             egress: Egress::default(),
@@ -130,6 +163,12 @@ impl Tunnel {
             (None, Phase::Dialing(dial)) => dial.conn,
             _ => None,
         }
+    }
+
+    /// Whether it carries tunnels and is none.
+    pub(crate) const fn is_carrying(&self) -> bool {
+        use Phase::{Carrier, Grpc, Handshake, Proxy, Reaching};
+        matches!(self.phase, Grpc(_) | Carrier(_) | Handshake | Proxy(..) | Reaching(_))
     }
 
     pub(crate) fn is_over(&self) -> bool {

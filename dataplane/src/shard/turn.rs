@@ -61,6 +61,7 @@ impl<D: DatagramDriver> Shard<D> {
             Command::Peers(peers) => self.peers = Some(peers),
             Command::Listen { socket, kind } => self.listen(socket, kind),
             Command::FrontendTls(config) => self.frontend_tls.publish(config),
+            Command::AgentTls(config) => self.agent_tls.publish(config),
             Command::Server(target) => self.on_server_target(target),
             Command::Verdict { connection, verdict } => self.on_verdict(connection, verdict),
             Command::Routes(routes) => self.routes = routes,

@@ -104,10 +104,17 @@ impl Egress {
         }
     }
 
-    /// Where to put bytes of the stream now; `None` while earlier ones are not sent or are held.
-    pub fn want_read(&mut self) -> Option<&mut Vec<Bytes>> {
+    /// Where to put bytes of the stream now, empty; `None` while earlier ones are not sent or are held. Comes back with
+    /// [`Self::on_read`].
+    pub fn want_read(&mut self) -> Option<Vec<Bytes>> {
         let ready = self.batch.is_empty() && !self.sending && !self.stream_ended && self.hold == Hold::No;
-        ready.then_some(&mut self.batch)
+        ready.then(|| std::mem::take(&mut self.batch))
+    }
+
+    /// What the stream had to say.
+    pub fn on_read(&mut self, batch: Vec<Bytes>) {
+        debug_assert!(self.batch.is_empty() && !self.sending, "nothing came meanwhile");
+        self.batch = batch;
     }
 
     /// The stream has ended; nothing follows what is in the batch.

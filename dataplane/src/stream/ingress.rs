@@ -130,7 +130,7 @@ impl Ingress {
     /// ahead of the stream's credit is exact; interactive ones stay armed and hold no buffer while idle.
     #[must_use]
     pub fn want_recv(&self) -> RecvWant {
-        let room = self.pending_bytes < INGRESS_PENDING_BYTES_TARGET;
+        let room = self.has_room();
         let (slot, shots) =
             if self.bulk { (SlotSize::Large, Shots::One) } else { (SlotSize::Small, Shots::Many) };
         match self.armed {
@@ -142,19 +142,35 @@ impl Ingress {
         }
     }
 
+    /// Whether more may be taken from the socket.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.pending_bytes < INGRESS_PENDING_BYTES_TARGET
+    }
+
+    /// Takes the first of the bytes, where something else than a stream is to have them.
+    pub fn take_piece(&mut self) -> Option<Bytes> {
+        let piece = self.pending.pop_front()?;
+        self.pending_bytes -= piece.len();
+        Some(piece)
+    }
+
     /// Whether reading stopped because the stream does not take the bytes.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         !self.socket_ended && self.stream_blocked && self.pending_bytes >= INGRESS_PENDING_BYTES_TARGET
     }
 
-    /// The bytes to write to the stream now, if any and if it is not blocked. Call [`Self::on_written`] after.
-    pub fn want_write(&mut self) -> Option<&mut VecDeque<Bytes>> {
-        (!self.stream_blocked && !self.pending.is_empty()).then_some(&mut self.pending)
+    /// Takes the bytes to write to the stream now, if any and if it is not blocked. What it does not take is given back
+    /// with [`Self::on_written`].
+    pub fn take_for_stream(&mut self) -> Option<VecDeque<Bytes>> {
+        (!self.stream_blocked && !self.pending.is_empty()).then(|| std::mem::take(&mut self.pending))
     }
 
-    /// The stream took what it could from the front of [`Self::want_write`].
-    pub fn on_written(&mut self) {
+    /// The stream took what it could from the front of [`Self::take_for_stream`]; this is left.
+    pub fn on_written(&mut self, left: VecDeque<Bytes>) {
+        debug_assert!(self.pending.is_empty(), "nothing came meanwhile");
+        self.pending = left;
         self.pending_bytes = self.pending.iter().map(Bytes::len).sum();
         self.stream_blocked = !self.pending.is_empty();
     }
@@ -228,10 +244,9 @@ mod tests {
     }
 
     fn take_all(ingress: &mut Ingress) {
-        if let Some(pending) = ingress.want_write() {
-            pending.clear();
+        if ingress.take_for_stream().is_some() {
+            ingress.on_written(VecDeque::new());
         }
-        ingress.on_written();
     }
 
     #[test]
@@ -265,9 +280,9 @@ mod tests {
         let mut ingress = Ingress::default();
         ingress.on_armed(SlotSize::Small, Shots::Many);
         ingress.on_bytes(bytes(INGRESS_PENDING_BYTES_TARGET));
-        assert!(ingress.want_write().is_some());
-        ingress.on_written();
-        assert!(ingress.want_write().is_none(), "blocked");
+        let refused = ingress.take_for_stream().unwrap();
+        ingress.on_written(refused);
+        assert!(ingress.take_for_stream().is_none(), "blocked");
         assert_eq!(ingress.want_recv(), RecvWant::Cancel);
         assert!(ingress.is_stopped());
         ingress.on_cancelling();
@@ -288,7 +303,7 @@ mod tests {
         assert!(ingress.is_done() && !ingress.want_finish());
         assert_eq!(ingress.want_recv(), RecvWant::Cancel);
         ingress.on_bytes(bytes(10));
-        assert!(ingress.want_write().is_none(), "what comes late is dropped");
+        assert!(ingress.take_for_stream().is_none(), "what comes late is dropped");
         ingress.on_cancelling();
         ingress.on_disarmed();
         assert_eq!(ingress.want_recv(), RecvWant::Nothing);

@@ -113,6 +113,7 @@ fn connect_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Fate, Vec<
             let rest = rest.iter().flat_map(|piece| piece.to_vec());
             (Fate::Taken, raw_target.bytes().chain(rest).collect())
         }
+        HeadState::Http2 { bytes } => (Fate::Taken, bytes.iter().flat_map(|piece| piece.to_vec()).collect()),
         HeadState::Refuse(answer) => {
             assert!((400..=505).contains(&answer.status()));
             let bytes = answer.into_bytes();

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::config::{AgentRole, Role, ServerRole, ShardConfig};
+use adit_dataplane::config::{AgentRole, FrontendProtocols, Role, ServerRole, ShardConfig, Transport};
 use adit_dataplane::limits::{ANSWER_TIME_MAX, PROCESS_BUDGET_BYTES};
 use adit_dataplane::port::{Command, Event, ListenerKind, ServerTarget, ShardId, ShardReport, Verdict};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
@@ -181,7 +181,7 @@ impl Stand {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("frontend.socket");
         let listener = UnixListener::bind(&socket).unwrap();
-        let listen = Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectUnix };
+        let listen = Command::Listen { socket: listener.into(), kind: ListenerKind::UnixFrontends };
         let commands: Vec<_> = more.into_iter().chain([listen]).collect();
         let wishes = Arc::new(Wishes::default());
         let (ready, wait) = channel();
@@ -251,7 +251,13 @@ where
     let (udp, address) = bind_udp(loopback, &options).unwrap();
     let (certs, key) = authority.identity();
     let tls = tls::server_config(certs, key, Some(authority.roots())).unwrap();
-    let role = ServerRole { strategies: vec![Strategy::Default], answer_time: ANSWER_TIME_MAX };
+    let role = ServerRole {
+        strategies: vec![Strategy::Default],
+        answer_time: ANSWER_TIME_MAX,
+        keep_alive: Duration::from_secs(30),
+        frontend_keep_alive: Duration::from_secs(3600),
+        frontend_protocols: FrontendProtocols::ALL,
+    };
     let server = start(Role::Server(role), quic(Some(tls), None), udp, make, *size);
     for command in commands {
         server.handle.send(command).unwrap();
@@ -262,6 +268,9 @@ where
     let hello = Hello { agent_id: "agent".into(), instance_id: vec![7; 16], ..Hello::default() };
     let role = AgentRole {
         hello,
+        transport: Transport::Quic,
+        tcp_tls: None,
+        keep_alive: Duration::from_secs(35),
         connections: Some(1),
         retry_interval: Duration::from_millis(100),
         retry_interval_max: Duration::from_secs(1),
@@ -269,7 +278,7 @@ where
         shards: 1,
     };
     let agent = start(Role::Agent(role), quic(None, Some(tls)), udp, make, *size);
-    let target = ServerTarget { addresses: vec![address], server_name: "localhost".into() };
+    let target = ServerTarget { addresses: vec![address], tcp: None, server_name: "localhost".into() };
     agent.handle.send(Command::Server(target)).unwrap();
     play(&server, &agent, wishes, tidings)
 }

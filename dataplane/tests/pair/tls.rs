@@ -50,7 +50,7 @@ impl Secure {
         let tls = frontend_config(chain, key, Arc::new(roots.clone()), TlsMinVersion::Tls12, None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listen = Command::Listen { socket: listener.into(), kind: ListenerKind::HttpConnectTls };
+        let listen = Command::Listen { socket: listener.into(), kind: ListenerKind::TlsFrontends };
         let size = DriverConfig::sized_for(ResourceLimits::current());
         let stand = Stand::start_telling(make, &size, vec![Command::FrontendTls(tls), listen]);
         Self { stand, address, roots, identity: sign(&issuer, ExtendedKeyUsagePurpose::ClientAuth) }

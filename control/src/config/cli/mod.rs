@@ -107,6 +107,16 @@ pub(crate) enum Transport {
     Tcp,
 }
 
+impl From<Transport> for adit_dataplane::config::Transport {
+    fn from(flag: Transport) -> Self {
+        match flag {
+            Transport::Auto => Self::Auto,
+            Transport::Quic => Self::Quic,
+            Transport::Tcp => Self::Tcp,
+        }
+    }
+}
+
 impl Transport {
     /// The word for it.
     pub(crate) const fn word(self) -> &'static str {

@@ -17,7 +17,7 @@ pub(crate) struct ServerFlags {
     /// CA that signed the agents' certificates (PEM)
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) cluster_ca_cert: String,
-    /// What frontends speak: http-connect
+    /// What frontends may speak: grpc, http-connect; empty: both, told apart by their first bytes
     #[arg(long, default_value = "")]
     pub(crate) mode: String,
     /// Unix socket that kube-apiserver connects to

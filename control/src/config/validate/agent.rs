@@ -12,7 +12,7 @@ use super::{Problems, agent_shards, common, drain_time, id};
 use crate::config::cli::AgentFlags;
 use crate::config::egress_proxy::egress_proxy;
 use crate::config::values::{Shown, list_items};
-use crate::config::{AgentConfig, Identity, without_brackets};
+use crate::config::{AgentConfig, Identity, SERVER_KEEP_ALIVE, without_brackets};
 
 /// Most protocols in `--alpn-proto`: all of them go into the first packet.
 const ALPN_PROTOCOLS_MAX: usize = 16;
@@ -94,6 +94,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         server_roots,
         server_host,
         server_port,
+        keep_alive: flags.keepalive_time.0.clamp(*SERVER_KEEP_ALIVE.start(), *SERVER_KEEP_ALIVE.end()),
         transport: flags.transport,
         server_tls,
         egress_proxy,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adit_dataplane::config::FrontendProtocols;
 use adit_dataplane::stream::tls::{TlsMinVersion, frontend_config, tls12_suites};
 use rustls::CipherSuite;
 
@@ -26,7 +27,7 @@ pub(super) fn frontends(
     flags: &ServerFlags,
     tls: Option<&TlsOptions>,
 ) -> (Option<Frontends>, bool) {
-    mode(problems, &flags.mode);
+    let protocols = mode(problems, &flags.mode);
     let has_uds = !flags.uds_name.is_empty();
     if has_uds {
         uds_name(problems, &flags.uds_name);
@@ -51,20 +52,23 @@ pub(super) fn frontends(
     };
     let uds_path = has_uds.then(|| PathBuf::from(&flags.uds_name));
     let unused = tcp.is_none();
-    let frontends = Frontends { uds_path, delete_existing_uds_file: flags.delete_existing_uds_file, tcp };
+    let delete_existing_uds_file = flags.delete_existing_uds_file;
+    let frontends = Frontends { uds_path, delete_existing_uds_file, tcp, protocols };
     (Some(frontends), unused)
 }
 
-fn mode(problems: &mut Problems, mode: &str) {
+/// What frontends may speak: both, unless the flag says which.
+fn mode(problems: &mut Problems, mode: &str) -> FrontendProtocols {
     match mode {
-        "" | "http-connect" => {}
-        "grpc" => problems.add(
+        "" => {}
+        "http-connect" => return FrontendProtocols { grpc: false, ..FrontendProtocols::ALL },
+        "grpc" => return FrontendProtocols { http_connect: false, ..FrontendProtocols::ALL },
+        other => problems.add(
             "--mode",
-            "GRPC mode is not in this version: use http-connect here and proxyProtocol: HTTPConnect in \
-             kube-apiserver's egress selector configuration",
+            format_args!("{}: write grpc or http-connect, or leave it out to serve both", Shown(other)),
         ),
-        other => problems.add("--mode", format_args!("{}: write http-connect", Shown(other))),
     }
+    FrontendProtocols::ALL
 }
 
 pub(in crate::config) fn uds_name(problems: &mut Problems, path: &str) {

@@ -11,7 +11,7 @@ use super::files::{self, Usage};
 use super::frontends::{TlsOptions, frontends, tls_options};
 use super::{Problems, common, drain_time, id, server_shards};
 use crate::config::cli::ServerFlags;
-use crate::config::{Identity, ServerConfig};
+use crate::config::{Identity, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, ServerConfig};
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -84,6 +84,8 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         strategies,
         server_count: server_count.unwrap_or(1),
         drain_time: drain_time(flags.graceful_shutdown_timeout),
+        keep_alive: flags.keepalive_time.0.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX),
+        frontend_keep_alive: flags.frontend_keepalive_time.0.max(KEEP_ALIVE_MIN),
         answer_time,
     })
 }

@@ -382,9 +382,9 @@ impl World {
                 last.handle.send(Command::FrontendTls(Arc::clone(&pki().frontends))).expect("empty");
                 let address = Address::Inet(FRONTEND_ADDRESS);
                 let tcp = self.net.borrow_mut().listen(host, address, 128).expect("the port is free");
-                let listen = Command::Listen { socket: tcp, kind: ListenerKind::HttpConnectTls };
+                let listen = Command::Listen { socket: tcp, kind: ListenerKind::TlsFrontends };
                 last.handle.send(listen).expect("empty");
-                (nodes, Command::Listen { socket, kind: ListenerKind::HttpConnectUnix })
+                (nodes, Command::Listen { socket, kind: ListenerKind::UnixFrontends })
             }
             Who::Agent(index) => {
                 let node = Node::agent(&self.net, host, udp, &self.options, index, starts);
@@ -392,6 +392,7 @@ impl World {
                 let hostile = misled.map(|_| hostile::HOSTILE_SERVER);
                 let target = ServerTarget {
                     addresses: hostile.into_iter().chain([SocketAddr::new(SERVER_IP, SERVER_PORT)]).collect(),
+                    tcp: None,
                     server_name: SERVER_NAME.to_owned(),
                 };
                 (vec![node], Command::Server(target))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use adit_dataplane::config::{AgentRole, Role, ServerRole, ShardConfig};
+use adit_dataplane::config::{AgentRole, FrontendProtocols, Role, ServerRole, ShardConfig, Transport};
 use adit_dataplane::port::{Command, ShardId};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, TimeSource};
 use adit_dataplane::route::Strategy;
@@ -85,6 +85,9 @@ impl Node {
         let role = Role::Server(ServerRole {
             strategies: vec![Strategy::Default],
             answer_time: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(30),
+            frontend_keep_alive: Duration::from_secs(3600),
+            frontend_protocols: FrontendProtocols::ALL,
         });
         let name = format!("server {start} {shard}");
         Self::start(net, host, udp, options, (options.server, role), &name, shard)
@@ -127,6 +130,9 @@ impl Node {
         };
         let role = Role::Agent(AgentRole {
             hello,
+            transport: Transport::Quic,
+            tcp_tls: None,
+            keep_alive: Duration::from_secs(35),
             connections: options.agent_connections,
             retry_interval: Duration::from_millis(200),
             retry_interval_max: Duration::from_secs(2),

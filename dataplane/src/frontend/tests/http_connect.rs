@@ -11,6 +11,7 @@ use crate::limits::{CONNECT_HEAD_BYTES_MAX, CONNECT_HEADERS_MAX};
 enum Decision {
     Incomplete,
     Connect(String, Vec<u8>),
+    Http2(Vec<u8>),
     Refuse(u16),
 }
 
@@ -26,6 +27,11 @@ fn decide(pieces: &[Bytes]) -> Decision {
                 assert!(rest.iter().all(|piece| !piece.is_empty()));
                 let rest = rest.iter().chain(&pieces[index + 1..]).flat_map(|piece| piece.to_vec()).collect();
                 return Decision::Connect(raw_target, rest);
+            }
+            HeadState::Http2 { bytes } => {
+                assert!(bytes.iter().all(|piece| !piece.is_empty()));
+                let pieces = bytes.iter().chain(&pieces[index + 1..]);
+                return Decision::Http2(pieces.flat_map(|piece| piece.to_vec()).collect());
             }
             HeadState::Refuse(answer) => {
                 assert_eq!(reader.poll(), HeadState::Refuse(answer.clone()), "for ever");
@@ -109,13 +115,20 @@ fn other_methods_are_not_allowed() {
 }
 
 #[test]
+fn the_start_of_http2_is_handed_on_whole() {
+    let start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for at in 0..start.len() {
+        let pieces = [Bytes::copy_from_slice(&start[..at]), Bytes::copy_from_slice(&start[at..])];
+        assert_eq!(decide(&pieces), Decision::Http2(start.to_vec()), "split at {at}");
+    }
+    assert_eq!(decide_whole("PRI * HTTP/2.0\r\nHost: a\r\n\r\n"), Decision::Refuse(505));
+}
+
+#[test]
 fn other_versions_are_not_supported() {
-    for head in [
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-        "CONNECT a:1 HTTP/2.0\r\n\r\n",
-        "CONNECT a:1 HTTP/1.2\r\n\r\n",
-        "CONNECT a:1 HTTP/0.9\r\n\r\n",
-    ] {
+    for head in
+        ["CONNECT a:1 HTTP/2.0\r\n\r\n", "CONNECT a:1 HTTP/1.2\r\n\r\n", "CONNECT a:1 HTTP/0.9\r\n\r\n"]
+    {
         assert_eq!(decide_whole(head), Decision::Refuse(505), "{head:?}");
     }
 }

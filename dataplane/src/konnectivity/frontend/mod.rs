@@ -167,6 +167,12 @@ impl Frontend {
         event
     }
 
+    /// Whether [`Self::poll_event`] has something to say.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty() || (self.messages.is_empty() && self.end.is_some())
+    }
+
     /// What was passed over last, and how many packets since the last call.
     pub fn take_ignored(&mut self) -> Option<(Ignored, u64)> {
         self.ignored.take()

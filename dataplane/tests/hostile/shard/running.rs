@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::config::{AgentRole, Role, ServerRole, ShardConfig};
+use adit_dataplane::config::{AgentRole, FrontendProtocols, Role, ServerRole, ShardConfig, Transport};
 use adit_dataplane::limits::{ANSWER_TIME_MAX, PROCESS_BUDGET_BYTES};
 use adit_dataplane::port::{Command, Event, ServerTarget, ShardId, ShardReport, Verdict};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig};
@@ -110,7 +110,13 @@ impl Running {
     where
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
-        let role = ServerRole { strategies: vec![Strategy::Default], answer_time: ANSWER_TIME_MAX };
+        let role = ServerRole {
+            strategies: vec![Strategy::Default],
+            answer_time: ANSWER_TIME_MAX,
+            keep_alive: Duration::from_secs(30),
+            frontend_keep_alive: Duration::from_secs(3600),
+            frontend_protocols: FrontendProtocols::ALL,
+        };
         Self::start(make, Role::Server(role), pki)
     }
 
@@ -120,6 +126,9 @@ impl Running {
         D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
     {
         let role = AgentRole {
+            transport: Transport::Quic,
+            tcp_tls: None,
+            keep_alive: Duration::from_secs(35),
             hello: Hello { agent_id: "agent".into(), instance_id: vec![7; 16], ..Hello::default() },
             connections: Some(1),
             retry_interval: Duration::from_millis(100),
@@ -128,7 +137,7 @@ impl Running {
             shards: 1,
         };
         let agent = Self::start(make, Role::Agent(role), pki);
-        let target = ServerTarget { addresses: vec![server], server_name: SERVER_NAME.to_owned() };
+        let target = ServerTarget { addresses: vec![server], tcp: None, server_name: SERVER_NAME.to_owned() };
         agent.handle.send(Command::Server(target)).unwrap();
         agent
     }
