@@ -27,11 +27,12 @@ pub(crate) fn test(all: bool, rest: &[String]) -> Done {
 }
 
 /// Runs the simulator with these arguments. Deliberate defects are behind a feature, which is switched on for a run
-/// that asks for them and for no other.
+/// that asks for them and for no other. No package is chosen, so that the dependencies are those of a release build of
+/// adit: another choice would mean other features of theirs, and building them again.
 pub(crate) fn sim(rest: &[String]) -> Done {
-    let mut command = run::cargo(&["run", "--locked", "--release", "--package", "adit-sim", "--bin", "sim"]);
+    let mut command = run::cargo(&["run", "--locked", "--release", "--bin", "sim"]);
     if rest.iter().any(|argument| matches!(argument.as_str(), "--defect" | "--defects")) {
-        command.args(["--features", "defects"]);
+        command.args(["--features", "adit-sim/defects"]);
     }
     run::step("simulator", command.arg("--").args(rest))
 }
