@@ -11,6 +11,7 @@
 mod check;
 mod counterparts;
 mod deps;
+mod lanes;
 mod run;
 mod set_up;
 mod test;

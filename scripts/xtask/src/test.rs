@@ -1,9 +1,10 @@
 //! `cargo xtask test` and `cargo xtask sim`.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::counterparts;
+use crate::lanes;
 use crate::run::{self, Done, Failure};
 
 /// Runs every Rust test; with `all`, what needs more than Rust as well.
@@ -47,24 +48,37 @@ pub(crate) fn suite(rest: &[String]) -> Done {
     run::step("suite", command.current_dir(std::env::current_dir()?).args(rest))
 }
 
-/// Runs `cargo test`, shows its output, and returns the tests that were ignored or said that they skipped.
+/// Runs the Rust tests, shows what they print, and returns the tests that were ignored or said that they skipped.
+/// Without arguments the programs run in lanes; with some it is `cargo test` itself, which knows what they mean.
 fn rust(rest: &[String]) -> Result<Vec<String>, Failure> {
     println!("── Rust tests");
-    let mut command = run::cargo(&["test", "--locked", "--workspace"]);
-    command.args(rest).stdout(Stdio::piped());
-    let mut child = command.spawn()?;
-    let mut skipped = Vec::new();
+    let printed = if rest.is_empty() {
+        let printed = lanes::run()?;
+        run::step(
+            "examples in documentation",
+            &mut run::cargo(&["test", "--locked", "--workspace", "--doc"]),
+        )?;
+        printed
+    } else {
+        shown(run::cargo(&["test", "--locked", "--workspace"]).args(rest))?
+    };
+    Ok(printed.lines().filter_map(skip).map(str::to_owned).collect())
+}
+
+/// Runs a command, shows what it prints while it does, and returns it.
+fn shown(command: &mut Command) -> Result<String, Failure> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut printed = String::new();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line?;
-            if let Some(test) = skip(&line) {
-                skipped.push(test.to_owned());
-            }
             println!("{line}");
+            printed.push_str(&line);
+            printed.push('\n');
         }
     }
     match child.wait()? {
-        status if status.success() => Ok(skipped),
+        status if status.success() => Ok(printed),
         status => Err(Failure::new(format!("Rust tests: {status}"))),
     }
 }
