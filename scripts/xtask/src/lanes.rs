@@ -14,10 +14,12 @@ use std::time::Instant;
 
 use crate::run::{self, Failure};
 
-/// What mostly waits, by the names of the test targets: a lane of namespaces, and one of processes and sockets.
-const WAITING: [&[&str]; 2] = [
+/// What mostly waits, by the names of the test targets: a lane of namespaces, one of whole tunnels, one of the load
+/// generator with what else is hostile or short of something. Each takes about as long as the others.
+const WAITING: [&[&str]; 3] = [
     &["net", "networks"],
-    &["baselines", "direct", "grpc", "hostile", "limits", "load", "suite", "target", "uring"],
+    &["direct", "hostile"],
+    &["baselines", "grpc", "limits", "load", "suite", "target", "uring"],
 ];
 /// What judges times, of dials beside others or of one input of a fuzzer: runs when everything else is done.
 const ALONE: &[&str] = &["adit_control", "adit_io", "corpus", "fleet", "pair"];
@@ -88,14 +90,15 @@ pub(crate) fn run() -> Result<String, Failure> {
 /// Every program in the lane where it belongs.
 #[derive(Debug)]
 struct Lanes {
-    waiting: [Vec<Program>; 2],
+    waiting: [Vec<Program>; WAITING.len()],
     computing: Vec<Program>,
     alone: Vec<Program>,
 }
 
 impl Lanes {
     fn new(programs: Vec<Program>) -> Self {
-        let mut lanes = Self { waiting: [Vec::new(), Vec::new()], computing: Vec::new(), alone: Vec::new() };
+        let mut lanes =
+            Self { waiting: [const { Vec::new() }; WAITING.len()], computing: Vec::new(), alone: Vec::new() };
         for program in programs {
             let name = program.name.as_str();
             match WAITING.iter().position(|names| names.contains(&name)) {
@@ -183,7 +186,7 @@ mod tests {
     fn every_program_has_one_lane() {
         let named = |name: &&str| Program { name: (*name).to_owned(), ..program(NET).expect("a program") };
         let of = |names: &[&str]| names.iter().map(named).collect::<Vec<_>>();
-        let all = [WAITING[0], WAITING[1], &["scenarios", "a_new_one"], ALONE].concat();
+        let all = [WAITING.concat(), vec!["scenarios", "a_new_one"], ALONE.to_vec()].concat();
         let lanes = Lanes::new(of(&all));
         assert_eq!(lanes.waiting, WAITING.map(of));
         assert_eq!(lanes.computing, of(&["scenarios", "a_new_one"]));
