@@ -194,6 +194,13 @@ pub const STOPPED_READER_BYTES: usize = STREAM_WINDOW_BYTES as usize + EGRESS_BA
 pub const PASSED_CONNECTIONS_MAX: usize = 1024;
 /// Connections, and as many datagrams, taken from other shards in one turn.
 pub const PASSED_PER_TURN_MAX: usize = 256;
+/// Bytes of one direction of a stream that cross to another shard and were not taken there, at most. That of a stream's
+/// batch is what it costs beside them.
+pub const RELAY_WINDOW_BYTES: usize = 256 * 1024;
+/// What a message that crosses counts at least, whatever it carries: its place in the queue.
+pub const RELAY_MESSAGE_COST_BYTES: usize = 512;
+/// Messages about streams that cross to one shard and that it has not taken; more wait at their senders.
+pub const RELAY_MESSAGES_MAX: usize = 8192;
 /// Pause before a shard that has not taken what it was given is woken once more.
 pub const WAKE_AGAIN_PAUSE: Duration = Duration::from_millis(10);
 /// Most shards of a process: connection IDs carry the shard in five bits.

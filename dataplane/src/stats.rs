@@ -33,6 +33,10 @@ pub struct ShardStats {
     pub frontends_dealt: u64,
     /// Dials handed to the shard of the chosen agent.
     pub dials_handed_over: u64,
+    /// Streams opened on other shards' connections, for frontends that cannot move.
+    pub streams_relayed: u64,
+    /// Bytes that crossed from shard to shard, each way.
+    pub bytes_relayed: u64,
     /// Dials that another shard had no room for.
     pub dials_handed_back: u64,
     /// Dials that wait for an answer now.

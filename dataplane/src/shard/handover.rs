@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use super::Shard;
 use super::peers::{MovedDial, Passed, Stray};
+use super::relay::What;
 use super::timers::Timer;
 use super::token::Purpose;
 use super::tunnel::{PendingDial, Phase, Tunnel};
@@ -202,6 +203,11 @@ impl<D: DatagramDriver> Shard<D> {
         taken
     }
 
+    /// Makes sure that shards which were given something take it.
+    pub(super) fn wake_peers_later(&mut self) {
+        self.timers.set(self.now + WAKE_AGAIN_PAUSE, Timer::Peers);
+    }
+
     pub(super) fn wake_peers_again(&mut self) {
         if let Some(peers) = &mut self.peers {
             peers.wake_again();
@@ -222,6 +228,11 @@ impl<D: DatagramDriver> Shard<D> {
         peers.close();
         while let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv) {
             self.take_back(message);
+        }
+        while let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv_relay) {
+            if let What::Open(_) = message.what {
+                self.refuse_relayed(message.home, message.id);
+            }
         }
     }
 }

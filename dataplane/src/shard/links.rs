@@ -1,7 +1,8 @@
 //! Streams, whatever carries them: a QUIC connection or a carrier over TCP. Sessions and tunnels do not ask which.
 //!
-//! A [`ConnId`] names either: those of carriers have the topmost bit of their place set, and the rest is the key of
-//! their entry in the tunnel table, which has their socket.
+//! A [`ConnId`] names any of them: those of carriers have the topmost bit of their place set, and the rest is the key
+//! of their entry in the tunnel table, which has their socket. Those of other shards have the next bit set, and the
+//! shard.
 
 use std::collections::VecDeque;
 
@@ -11,16 +12,21 @@ use bytes::Bytes;
 use super::Shard;
 use super::tunnel::Phase;
 use crate::carrier::Carrier;
-use crate::limits::{CONNECTIONS_MAX, TUNNELS_MAX};
+use crate::limits::{CONNECTIONS_MAX, SHARDS_MAX, TUNNELS_MAX};
+use crate::port::{ConnectionKey, ShardId};
 use crate::quic::{ConnId, Gone, Path, ReadState, StreamId, WriteState};
 use crate::stream::table::Key;
 use crate::wire::{CloseCode, ResetCode, Welcome};
 
 const TCP: u32 = 1 << 31;
+const REMOTE: u32 = 1 << 30;
+const SHARD_SHIFT: u32 = 24;
+const PLACE_MASK: u32 = (1 << SHARD_SHIFT) - 1;
 
 const _: () = {
-    assert!(CONNECTIONS_MAX < TCP as usize);
-    assert!(TUNNELS_MAX < TCP as usize);
+    assert!(CONNECTIONS_MAX <= PLACE_MASK as usize);
+    assert!(TUNNELS_MAX <= PLACE_MASK as usize);
+    assert!(SHARDS_MAX <= 1 << (30 - SHARD_SHIFT));
 };
 
 /// The name of the connection whose carrier is this entry's.
@@ -30,10 +36,27 @@ pub(super) const fn conn_of_carrier(key: Key) -> ConnId {
 
 /// The entry of a connection's carrier; `None` for one over QUIC.
 pub(super) const fn carrier_of_conn(conn: ConnId) -> Option<Key> {
-    if conn.index & TCP == 0 {
+    if conn.index & TCP == 0 || conn.index & REMOTE != 0 {
         return None;
     }
     Some(Key { index: conn.index & !TCP, generation: conn.generation })
+}
+
+/// The name that another shard's connection has here.
+pub(super) const fn conn_of_remote(key: ConnectionKey) -> ConnId {
+    let shard = (key.shard.0 as u32) << SHARD_SHIFT;
+    ConnId { index: key.index | REMOTE | shard, generation: key.generation }
+}
+
+/// The connection of another shard; `None` for one of this shard's own.
+pub(super) const fn remote_of_conn(conn: ConnId) -> Option<ConnectionKey> {
+    if conn.index & REMOTE == 0 {
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "what is left has six bits")]
+    let shard = ShardId(((conn.index & !(TCP | REMOTE)) >> SHARD_SHIFT) as u8);
+    let index = conn.index & (TCP | PLACE_MASK);
+    Some(ConnectionKey { shard, index, generation: conn.generation })
 }
 
 impl<D: DatagramDriver> Shard<D> {
@@ -48,6 +71,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// See [`crate::quic::Quic::open`].
     pub(super) fn open_stream(&mut self, conn: ConnId) -> Result<Option<StreamId>, Gone> {
+        if let Some(chosen) = remote_of_conn(conn) {
+            return Ok(Some(self.open_remote(conn, chosen)));
+        }
         match carrier_of_conn(conn) {
             None => self.quic.open(conn),
             Some(key) => self.carrier(key)?.open(),
@@ -63,6 +89,9 @@ impl<D: DatagramDriver> Shard<D> {
         out: &mut Vec<Bytes>,
     ) -> Result<ReadState, Gone> {
         let now = self.now;
+        if remote_of_conn(conn).is_some() {
+            return self.read_remote(stream, max_bytes, out);
+        }
         match carrier_of_conn(conn) {
             None => self.quic.read(conn, stream, max_bytes, out),
             Some(key) => self.carrier(key)?.read(now, stream, max_bytes, out),
@@ -77,6 +106,9 @@ impl<D: DatagramDriver> Shard<D> {
         chunks: &mut VecDeque<Bytes>,
     ) -> Result<WriteState, Gone> {
         let now = self.now;
+        if remote_of_conn(conn).is_some() {
+            return self.write_remote(stream, chunks);
+        }
         match carrier_of_conn(conn) {
             None => self.quic.write(conn, stream, chunks),
             Some(key) => self.carrier(key)?.write(now, stream, chunks),
@@ -85,6 +117,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// See [`crate::quic::Quic::finish`].
     pub(super) fn finish_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<(), Gone> {
+        if remote_of_conn(conn).is_some() {
+            return self.end_remote(stream, None);
+        }
         match carrier_of_conn(conn) {
             None => self.quic.finish(conn, stream),
             Some(key) => self.carrier(key)?.finish(stream),
@@ -93,6 +128,10 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// Ends the sending half at once. One that is gone already is left alone.
     pub(super) fn reset_stream(&mut self, conn: ConnId, stream: StreamId, code: ResetCode) {
+        if remote_of_conn(conn).is_some() {
+            let _ = self.end_remote(stream, Some(code));
+            return;
+        }
         let _ = match carrier_of_conn(conn) {
             None => self.quic.reset(conn, stream, code),
             Some(key) => self.carrier(key).and_then(|carrier| carrier.reset(stream, code)),
@@ -101,6 +140,10 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// Reads no further. A receiving half that is gone already is left alone.
     pub(super) fn stop_stream(&mut self, conn: ConnId, stream: StreamId, code: ResetCode) {
+        if remote_of_conn(conn).is_some() {
+            let _ = self.stop_remote(stream, code);
+            return;
+        }
         let _ = match carrier_of_conn(conn) {
             None => self.quic.stop(conn, stream, code),
             Some(key) => self.carrier(key).and_then(|carrier| carrier.stop(stream, code)),
@@ -109,6 +152,9 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// See [`crate::quic::Quic::received_reset`].
     pub(super) fn received_reset(&mut self, conn: ConnId, stream: StreamId) -> bool {
+        if remote_of_conn(conn).is_some() {
+            return self.received_reset_of_remote(stream);
+        }
         match carrier_of_conn(conn) {
             None => self.quic.received_reset(conn, stream),
             Some(key) => self.carrier(key).is_ok_and(|carrier| carrier.received_reset(stream)),
@@ -164,6 +210,12 @@ mod tests {
             let key = Key { index, generation: 3 };
             assert_eq!(carrier_of_conn(conn_of_carrier(key)), Some(key));
             assert_eq!(carrier_of_conn(ConnId { index, generation: 3 }), None);
+            for index in [index, conn_of_carrier(key).index] {
+                let there = ConnectionKey { shard: ShardId(31), index, generation: 3 };
+                let here = conn_of_remote(there);
+                assert_eq!((remote_of_conn(here), carrier_of_conn(here)), (Some(there), None));
+                assert_eq!(remote_of_conn(ConnId { index, generation: 3 }), None);
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub mod mailbox;
 pub mod peers;
 mod pump;
 mod quic_events;
+mod relay;
+mod relayed;
 mod report;
 mod server;
 mod servers_tcp;
@@ -58,6 +60,7 @@ use drain::Drain;
 use frontends::Listener;
 use mailbox::ShardMailbox;
 use peers::Peers;
+use relay::Remote;
 pub use report::Holdings;
 use session::Session;
 use timers::Timers;
@@ -84,6 +87,11 @@ pub struct Shard<D: DatagramDriver> {
     by_stream: FxHashMap<(ConnId, StreamId), Key>,
     /// Keys are ours.
     sessions: FxHashMap<ConnId, Session>,
+    /// Streams of other shards' connections, by our numbers.
+    remotes: FxHashMap<u32, Remote>,
+    remote_next: u32,
+    /// Streams that are carried for other shards. Keys are theirs: consecutive numbers.
+    relayed: FxHashMap<(ShardId, u32), Key>,
     listeners: Table<Listener>,
     frontend_tls: TlsAccept,
     agent_tls: TlsAccept,
@@ -146,6 +154,9 @@ impl<D: DatagramDriver> Shard<D> {
             tunnels: Table::new(TUNNELS_MAX),
             by_stream: FxHashMap::default(),
             sessions: FxHashMap::default(),
+            remotes: FxHashMap::default(),
+            remote_next: 0,
+            relayed: FxHashMap::default(),
             listeners: Table::new(LISTENERS_MAX),
             frontend_tls: TlsAccept::new(FRONTEND_HANDSHAKES_MAX),
             agent_tls: TlsAccept::new(AGENT_HANDSHAKES_MAX),
@@ -193,6 +204,9 @@ impl<D: DatagramDriver> Shard<D> {
     }
 
     fn connection_key(&self, conn: ConnId) -> ConnectionKey {
+        if let Some(there) = links::remote_of_conn(conn) {
+            return there;
+        }
         ConnectionKey { shard: self.config.id, index: conn.index, generation: conn.generation }
     }
 }

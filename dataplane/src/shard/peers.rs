@@ -1,10 +1,10 @@
-//! What shards of one process say to each other: whole frontend connections, and datagrams and reports of the network
-//! that reached the wrong socket.
+//! What shards of one process say to each other: whole frontend connections, datagrams and reports of the network that
+//! reached the wrong socket, and the bytes of tunnels whose frontend cannot move.
 //!
 //! Every shard has one bounded inbox, into which all others put. A connection crosses at most twice: when the shard
 //! that accepts deals it out, and when its dial moves to the shard of the chosen agent (design decision D3). Bytes of
-//! tunnels never cross. Deliberately absent: any answer. A message that cannot be delivered comes back at once, and
-//! whoever has the socket answers its frontend.
+//! tunnels cross for frontends that carry many over one connection, and for no other (`relay`). Deliberately absent:
+//! any answer. A message that cannot be delivered comes back at once, and whoever has the socket answers its frontend.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,8 +16,9 @@ use adit_io::{Datagrams, PeerAddr, Wake};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 
+use super::relay::RelayMessage;
 use super::tunnel::PendingDial;
-use crate::limits::STRAYS_MAX;
+use crate::limits::{RELAY_MESSAGES_MAX, STRAYS_MAX};
 use crate::port::{ConnectionKey, ShardId};
 use crate::stream::tls::TlsSession;
 
@@ -58,6 +59,7 @@ pub(super) enum Stray {
 struct Inbox<S> {
     connections: ArrayQueue<Passed<S>>,
     strays: ArrayQueue<Stray>,
+    relays: ArrayQueue<RelayMessage>,
     /// Its shard takes nothing any more. Set before the shard looks for the last time.
     closed: AtomicBool,
     shard: Arc<dyn Wake>,
@@ -71,6 +73,8 @@ pub struct Peers<S> {
     next: usize,
     /// Bit *i*: shard *i* was given something that it may not have taken yet.
     unheard: u32,
+    /// What waits for room in the others' inboxes, by shard. Bounded by the windows of what crosses.
+    unsent: Vec<VecDeque<RelayMessage>>,
 }
 
 const _: () = assert!(crate::limits::SHARDS_MAX <= 32, "one bit of `unheard` for each shard");
@@ -94,6 +98,7 @@ pub fn connect<S>(wakers: Vec<Arc<dyn Wake>>, connections_max: usize) -> Vec<Pee
         .map(|shard| Inbox {
             connections: ArrayQueue::new(connections_max),
             strays: ArrayQueue::new(STRAYS_MAX),
+            relays: ArrayQueue::new(RELAY_MESSAGES_MAX),
             closed: AtomicBool::new(false),
             shard,
         })
@@ -101,7 +106,8 @@ pub fn connect<S>(wakers: Vec<Arc<dyn Wake>>, connections_max: usize) -> Vec<Pee
     (0..inboxes.len())
         .filter_map(|index| {
             let own = ShardId(u8::try_from(index).ok()?);
-            Some(Peers { own, inboxes: Arc::clone(&inboxes), next: index, unheard: 0 })
+            let unsent = inboxes.iter().map(|_| VecDeque::new()).collect();
+            Some(Peers { own, inboxes: Arc::clone(&inboxes), next: index, unheard: 0, unsent })
         })
         .collect()
 }
@@ -161,6 +167,55 @@ impl<S> Peers<S> {
         true
     }
 
+    /// Says something about a stream that crosses; later, where the inbox is full.
+    pub(super) fn say(&mut self, to: ShardId, message: RelayMessage) {
+        let Some(unsent) = self.unsent.get_mut(usize::from(to.0)) else { return };
+        unsent.push_back(message);
+        if unsent.len() == 1 {
+            self.flush_to(usize::from(to.0));
+        }
+    }
+
+    /// Hands over what waited for room, and gives back what nobody will take any more.
+    pub(super) fn flush(&mut self) -> Vec<RelayMessage> {
+        let mut lost = Vec::new();
+        for to in 0..self.unsent.len() {
+            self.flush_to(to);
+            if self.inboxes[to].closed.load(Ordering::Acquire) {
+                lost.extend(self.unsent[to].drain(..));
+            }
+        }
+        lost
+    }
+
+    fn flush_to(&mut self, to: usize) {
+        let inbox = &self.inboxes[to];
+        let mut given = false;
+        while !inbox.closed.load(Ordering::Acquire)
+            && let Some(message) = self.unsent[to].pop_front()
+        {
+            if let Err(message) = inbox.relays.push(message) {
+                self.unsent[to].push_front(message);
+                break;
+            }
+            given = true;
+        }
+        if given {
+            self.unheard |= 1 << to;
+            inbox.shard.wake();
+        }
+    }
+
+    /// Whether something waits for room in another shard's inbox.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent.iter().any(|unsent| !unsent.is_empty())
+    }
+
+    /// The oldest message about a stream that crosses.
+    pub(super) fn try_recv_relay(&self) -> Option<RelayMessage> {
+        self.inbox(self.own)?.relays.pop()
+    }
+
     /// The oldest connection that another shard passed on to this one.
     pub(super) fn try_recv(&self) -> Option<Passed<S>> {
         self.inbox(self.own)?.connections.pop()
@@ -173,7 +228,9 @@ impl<S> Peers<S> {
 
     /// Whether something waits for this shard.
     pub(super) fn has_messages(&self) -> bool {
-        self.inbox(self.own).is_some_and(|inbox| !inbox.connections.is_empty() || !inbox.strays.is_empty())
+        self.inbox(self.own).is_some_and(|inbox| {
+            !inbox.connections.is_empty() || !inbox.strays.is_empty() || !inbox.relays.is_empty()
+        })
     }
 
     /// Whether some other shard may not have heard of what it was given.
@@ -189,7 +246,7 @@ impl<S> Peers<S> {
             if self.unheard & bit == 0 {
                 continue;
             }
-            if inbox.connections.is_empty() && inbox.strays.is_empty() {
+            if inbox.connections.is_empty() && inbox.strays.is_empty() && inbox.relays.is_empty() {
                 self.unheard &= !bit;
             } else {
                 inbox.shard.wake();

@@ -56,6 +56,7 @@ impl<D: DatagramDriver> Shard<D> {
                 self.pump_send(key);
                 self.pump_receive(key);
             }
+            Phase::Relayed(_) => self.pump_relayed(key),
             Phase::Moving(..) => self.pump_move(key),
             Phase::Header(_) => self.pump_header(key),
             Phase::Resolving(_) | Phase::Connecting(..) => self.look_for_cancel(key),
@@ -241,6 +242,7 @@ impl<D: DatagramDriver> Shard<D> {
             Phase::Carrier(_) => self.on_carrier_timer(key),
             Phase::Reaching(_) | Phase::Proxy(..) | Phase::Handshake => self.on_handshake_timer(key),
             Phase::Dialing(_) | Phase::Moving(..) => self.on_dial_timeout(key),
+            Phase::Relayed(_) => {}
             Phase::Lingering => self.close_tunnel(key, Close::Graceful, None),
             Phase::Broken => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
             Phase::Header(_) => self.close_tunnel(key, Close::Graceful, Some(ResetCode::Deadline)),
@@ -302,6 +304,9 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(tunnel) = self.tunnels.remove(key) else { return };
         if let Some(call) = tunnel.call {
             self.forget_call(call, key, code);
+        }
+        if let Phase::Relayed(relayed) = &tunnel.phase {
+            self.forget_relayed(relayed, code);
         }
         self.forget_refused(key);
         self.forget_tls(&tunnel);

@@ -75,6 +75,7 @@ impl<D: DatagramDriver> Shard<D> {
                     self.queue(key);
                 }
                 Some((Phase::Dialing(_), _)) => self.queue(key),
+                Some((Phase::Relayed(_), _)) => self.say_stopped(key, ResetCode::ResetByPeer),
                 _ => self.close_tunnel(key, Close::Reset, Some(ResetCode::ResetByPeer)),
             }
         } else if self.is_control_stream(conn, stream) {

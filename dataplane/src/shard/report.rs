@@ -12,6 +12,8 @@ pub struct Holdings {
     pub tunnels: usize,
     /// Streams that belong to tunnels.
     pub streams: usize,
+    /// Streams that cross between shards, either end.
+    pub relays: usize,
     /// Peers.
     pub sessions: usize,
     /// Names being asked for.
@@ -35,6 +37,7 @@ impl<D: DatagramDriver> Shard<D> {
         Holdings {
             tunnels: self.tunnels.len(),
             streams: self.by_stream.len(),
+            relays: self.remotes.len() + self.relayed.len(),
             sessions: self.sessions.len(),
             questions: self.resolving.len(),
             sending: self.stopped.len(),

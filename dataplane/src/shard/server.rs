@@ -7,6 +7,7 @@ use adit_io::{Close, DatagramDriver};
 use bytes::Bytes;
 
 use super::Shard;
+use super::links::{conn_of_remote, remote_of_conn};
 use super::tunnel::{PendingDial, Phase};
 use crate::config::Role;
 use crate::frontend::Answer;
@@ -69,9 +70,16 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn ask_an_agent(&mut self, key: Key) {
         loop {
             match self.choose_agent(key, false) {
-                Some(chosen) if chosen.shard != self.config.id => return self.begin_move(key, chosen),
+                Some(chosen) if chosen.shard != self.config.id && !self.stays_here(key) => {
+                    return self.begin_move(key, chosen);
+                }
                 Some(chosen) => {
-                    if self.ask(key, ConnId { index: chosen.index, generation: chosen.generation }) {
+                    let conn = if chosen.shard == self.config.id {
+                        ConnId { index: chosen.index, generation: chosen.generation }
+                    } else {
+                        conn_of_remote(chosen)
+                    };
+                    if self.ask(key, conn) {
                         return;
                     }
                 }
@@ -91,6 +99,11 @@ impl<D: DatagramDriver> Shard<D> {
                 }
             }
         }
+    }
+
+    /// Whether the frontend carries more than this tunnel, and therefore cannot move to the agent's shard.
+    fn stays_here(&self, key: Key) -> bool {
+        self.tunnels.get(key).is_some_and(|tunnel| tunnel.call.is_some())
     }
 
     /// The connection to ask, of this shard or another. What another shard knows of its connections is not known here:
@@ -158,15 +171,15 @@ impl<D: DatagramDriver> Shard<D> {
     /// An agent granted streams: dials that waited for one are asked, in their order.
     pub(super) fn on_streams_available(&mut self, conn: ConnId) {
         while let Some(key) = self.sessions.get_mut(&conn).and_then(|session| session.waiting.pop_front()) {
-            let waits = self.tunnels.get(key).is_some_and(|tunnel| {
-                tunnel.stream.is_none()
-                    && matches!(&tunnel.phase, Phase::Dialing(dial) if dial.conn == Some(conn))
-            });
+            let waits = self
+                .tunnels
+                .get(key)
+                .is_some_and(|tunnel| tunnel.stream.is_none() && tunnel.conn() == Some(conn));
             if !waits {
                 continue;
             }
             match self.open_stream(conn) {
-                Ok(Some(stream)) => self.ask_on(key, conn, stream),
+                Ok(Some(stream)) => self.on_stream_for(key, conn, stream),
                 Ok(None) => {
                     if let Some(session) = self.sessions.get_mut(&conn) {
                         session.waiting.push_front(key);
@@ -175,6 +188,15 @@ impl<D: DatagramDriver> Shard<D> {
                 }
                 Err(_) => self.move_dial(key, "the agent's connection ended"),
             }
+        }
+    }
+
+    /// The stream that a dial, or another shard's, has waited for.
+    fn on_stream_for(&mut self, key: Key, conn: ConnId, stream: StreamId) {
+        if self.tunnels.get(key).is_some_and(|tunnel| matches!(tunnel.phase, Phase::Relayed(_))) {
+            self.join_relayed(key, conn, stream);
+        } else {
+            self.ask_on(key, conn, stream);
         }
     }
 
@@ -363,7 +385,10 @@ impl<D: DatagramDriver> Shard<D> {
             duration: now.saturating_duration_since(dial.started),
             target: dial.raw_target.clone(),
             frontend: dial.frontend.clone(),
-            agent: dial.conn.map(|c| ConnectionKey { shard, index: c.index, generation: c.generation }),
+            agent: dial.conn.map(|conn| {
+                let own = ConnectionKey { shard, index: conn.index, generation: conn.generation };
+                remote_of_conn(conn).unwrap_or(own)
+            }),
             error: error.to_owned(),
         };
         self.mailbox.send_or_drop(event);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::carriers::CarrierLink;
 use super::grpc::{CallRef, GrpcConnection};
+use super::relayed::Relayed;
 use crate::carrier::egress_proxy::ConnectAnswer;
 use crate::frontend::HeadReader;
 use crate::port::{ConnectionKey, ResolveKey};
@@ -98,6 +99,8 @@ pub(crate) enum Phase {
     Connecting(Box<AgentDial>, Attempts),
     /// Bytes flow.
     Open,
+    /// Server: this shard's part of another shard's tunnel, whose frontend cannot move.
+    Relayed(Box<Relayed>),
     /// The socket has broken. What its peer said before is passed on, then the stream is reset.
     Broken,
 }
@@ -161,14 +164,15 @@ impl Tunnel {
         match (&self.stream, &self.phase) {
             (Some((conn, _)), _) => Some(*conn),
             (None, Phase::Dialing(dial)) => dial.conn,
+            (None, Phase::Relayed(relayed)) => Some(relayed.conn),
             _ => None,
         }
     }
 
-    /// Whether it carries tunnels and is none.
+    /// Whether it carries tunnels, or a part of one, and is none.
     pub(crate) const fn is_carrying(&self) -> bool {
-        use Phase::{Carrier, Grpc, Handshake, Proxy, Reaching};
-        matches!(self.phase, Grpc(_) | Carrier(_) | Handshake | Proxy(..) | Reaching(_))
+        use Phase::{Carrier, Grpc, Handshake, Proxy, Reaching, Relayed};
+        matches!(self.phase, Grpc(_) | Carrier(_) | Handshake | Proxy(..) | Reaching(_) | Relayed(_))
     }
 
     pub(crate) fn is_over(&self) -> bool {

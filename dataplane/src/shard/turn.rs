@@ -33,6 +33,7 @@ impl<D: DatagramDriver> Shard<D> {
 
         self.take_commands();
         self.take_passed();
+        self.take_relayed();
         self.fire_timers();
         self.quic.handle_timeouts(self.now);
         for _ in 0..ROUNDS_PER_TURN_MAX {
@@ -43,6 +44,7 @@ impl<D: DatagramDriver> Shard<D> {
             }
         }
         self.arm_datagrams();
+        self.flush_relayed();
         self.mailbox.flush();
         self.progress_drain();
         self.decide_wake();
@@ -117,7 +119,12 @@ impl<D: DatagramDriver> Shard<D> {
             return;
         }
         let mut wake_at = earliest(self.timers.next(), self.quic.next_timeout());
-        if !self.refused.is_empty() || self.mailbox.is_behind() || self.trains.is_waiting_for_driver() {
+        let relays = self.peers.as_ref().is_some_and(super::peers::Peers::has_unsent);
+        if relays
+            || !self.refused.is_empty()
+            || self.mailbox.is_behind()
+            || self.trains.is_waiting_for_driver()
+        {
             wake_at = earliest(wake_at, Some(self.now + STARVED_PAUSE));
         }
         self.wake_at = wake_at;
