@@ -1,6 +1,7 @@
 //! Runs the compiled test programs in lanes, side by side: those that mostly wait (for a deadline, for silence to last,
 //! for a process to end) beside those that mostly compute, which would otherwise take turns with them. Who computes is
-//! nice, so that who waits gets a core at once when the wait is over.
+//! nicer, so that who waits gets a core at once when the wait is over, and nobody is less so than the namespaces, whose
+//! outages and restarts last as long as a test says only where its processes run at once.
 //!
 //! A program that no list here names computes, so a new one is never left out. Deliberately absent: threads within a
 //! program, which are its own business.
@@ -21,6 +22,9 @@ const WAITING: [&[&str]; 3] = [
     &["direct", "hostile"],
     &["baselines", "grpc", "limits", "load", "suite", "target", "uring"],
 ];
+/// How nice each of these lanes is, and how nice the one that computes.
+const NICENESS: [&str; WAITING.len()] = ["0", "10", "10"];
+const NICEST: &str = "15";
 /// What judges times, of dials beside others or of one input of a fuzzer: runs when everything else is done.
 const ALONE: &[&str] = &["adit_control", "adit_io", "corpus", "fleet", "pair"];
 
@@ -73,10 +77,11 @@ pub(crate) fn run() -> Result<String, Failure> {
     let lanes = Lanes::new(messages.lines().filter_map(program).collect());
     let ran = Ran::default();
     std::thread::scope(|scope| {
-        for waiting in &lanes.waiting {
-            scope.spawn(|| lane(waiting, &[], &ran));
+        for (waiting, niceness) in lanes.waiting.iter().zip(NICENESS) {
+            let ran = &ran;
+            scope.spawn(move || lane(waiting, &["nice", "-n", niceness], ran));
         }
-        lane(&lanes.computing, &["nice", "-n", "10"], &ran);
+        lane(&lanes.computing, &["nice", "-n", NICEST], &ran);
     });
     lane(&lanes.alone, &[], &ran);
     let failed = ran.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
