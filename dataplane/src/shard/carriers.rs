@@ -108,6 +108,7 @@ impl<D: DatagramDriver> Shard<D> {
                 if let Some(session) = self.sessions.get_mut(&conn) {
                     session.on_drain();
                 }
+                self.on_link_draining(conn);
             }
             CarrierEvent::ReaderStopped(_) => self.stats.readers_cut_off += 1,
             CarrierEvent::Lost(reason) => self.on_carrier_lost(key, &reason),

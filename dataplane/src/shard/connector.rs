@@ -415,6 +415,29 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
+    /// An old server goes away and waits for its agents to leave it: another connection is looked for, which may lead
+    /// to its successor, and this one ends with its last tunnel.
+    pub(super) fn on_link_draining(&mut self, conn: ConnId) {
+        let Some(index) = self.sessions.get(&conn).map(|session| session.index) else { return };
+        let Some(link) = self.link(index) else { return };
+        if link.current.take_if(|current| *current == conn).is_none() {
+            return;
+        }
+        link.probe_at = None;
+        let waits = link.is_busy();
+        let event = Event::ServerLost {
+            index,
+            reason: "the server goes away".to_owned(),
+            retry_in: Duration::ZERO,
+            was_ready: true,
+        };
+        self.mailbox.send(event);
+        if !waits {
+            self.start_attempts(index);
+        }
+        self.make_lame(conn);
+    }
+
     /// It answers again: the attempts beside it are not needed.
     pub(super) fn on_link_recovered(&mut self, conn: ConnId) {
         let Some(index) = self.sessions.get(&conn).map(|session| session.index) else { return };

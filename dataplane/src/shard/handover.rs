@@ -230,7 +230,7 @@ impl<D: DatagramDriver> Shard<D> {
             self.take_back(message);
         }
         while let Some(message) = self.peers.as_ref().and_then(super::peers::Peers::try_recv_relay) {
-            if let What::Open(_) = message.what {
+            if let What::Open { .. } = message.what {
                 self.refuse_relayed(message.home, message.id);
             }
         }

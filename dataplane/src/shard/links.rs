@@ -69,11 +69,8 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    /// See [`crate::quic::Quic::open`].
+    /// See [`crate::quic::Quic::open`]. Those of other shards are opened with more to say ([`Self::open_remote`]).
     pub(super) fn open_stream(&mut self, conn: ConnId) -> Result<Option<StreamId>, Gone> {
-        if let Some(chosen) = remote_of_conn(conn) {
-            return Ok(Some(self.open_remote(conn, chosen)));
-        }
         match carrier_of_conn(conn) {
             None => self.quic.open(conn),
             Some(key) => self.carrier(key)?.open(),

@@ -37,7 +37,12 @@ pub(super) struct RelayMessage {
 /// The message itself. `Forward` goes to the agent's shard, `Back` to the frontend's.
 #[derive(Debug)]
 pub(super) enum What {
-    Open(ConnectionKey),
+    /// A stream on this connection. If it may be dead or drains, it is opened all the same where it is the last that is
+    /// left.
+    Open {
+        chosen: ConnectionKey,
+        is_last: bool,
+    },
     Forward(Part),
     Back(Part),
 }
@@ -81,6 +86,8 @@ pub(super) struct Crossing {
     came_stop: Option<ResetCode>,
     /// What came is not wanted any more.
     pub(super) is_stopped: bool,
+    /// Whoever takes what came was told of its end.
+    was_told: bool,
 }
 
 impl Default for Crossing {
@@ -96,6 +103,7 @@ impl Default for Crossing {
             came_reset: None,
             came_stop: None,
             is_stopped: false,
+            was_told: false,
         }
     }
 }
@@ -141,9 +149,11 @@ impl Crossing {
     pub(super) fn take(&mut self, max_bytes: usize) -> Result<Bytes, ReadState> {
         if let Some(code) = self.came_reset {
             self.came.clear();
+            self.was_told = true;
             return Err(ReadState::Reset(code));
         }
         let Some(first) = self.came.front_mut() else {
+            self.was_told |= self.came_end;
             return Err(if self.came_end { ReadState::Finished } else { ReadState::Blocked });
         };
         if first.len() <= max_bytes {
@@ -180,9 +190,9 @@ impl Crossing {
         self.came_stop
     }
 
-    /// Whether nothing more comes: it ended, or is not wanted.
-    pub(super) fn is_read(&self) -> bool {
-        self.is_stopped || self.came_reset.is_some() || (self.came_end && self.came.is_empty())
+    /// Whether nothing more comes, and that is known: its end was told, or it is not wanted.
+    pub(super) const fn is_read(&self) -> bool {
+        self.is_stopped || self.was_told
     }
 }
 
@@ -196,12 +206,13 @@ pub(super) struct Remote {
 
 impl<D: DatagramDriver> Shard<D> {
     /// Opens a stream on another shard's connection. That there is none is told later, as a reset.
-    pub(super) fn open_remote(&mut self, conn: ConnId, chosen: ConnectionKey) -> StreamId {
+    pub(super) fn open_remote(&mut self, conn: ConnId, chosen: ConnectionKey, is_last: bool) -> StreamId {
         let id = self.remote_next;
         self.remote_next = self.remote_next.wrapping_add(1);
         self.remotes.insert(id, Remote { at: chosen.shard, conn, crossing: Crossing::default() });
         self.stats.streams_relayed += 1;
-        self.say_to(chosen.shard, RelayMessage { home: self.config.id, id, what: What::Open(chosen) });
+        let what = What::Open { chosen, is_last };
+        self.say_to(chosen.shard, RelayMessage { home: self.config.id, id, what });
         crate::carrier::stream_id(id)
     }
 
@@ -331,7 +342,7 @@ impl<D: DatagramDriver> Shard<D> {
             };
             let RelayMessage { home, id, what } = message;
             match what {
-                What::Open(chosen) => self.open_relayed(home, id, chosen),
+                What::Open { chosen, is_last } => self.open_relayed(home, id, chosen, is_last),
                 What::Forward(part) => self.on_forward(home, id, part),
                 What::Back(part) => self.on_back(id, part),
             }
@@ -354,7 +365,7 @@ impl<D: DatagramDriver> Shard<D> {
         let lost = self.peers.as_mut().map(super::peers::Peers::flush).unwrap_or_default();
         for message in lost {
             // A shard that has drained had no stream left; this one came too late.
-            if let What::Open(_) | What::Forward(_) = message.what
+            if let What::Open { .. } | What::Forward(_) = message.what
                 && message.home == self.config.id
             {
                 self.on_back(message.id, Part::Reset(ResetCode::DrainCut));
@@ -407,5 +418,16 @@ mod tests {
         crossing.on_part(Part::Data(Bytes::from_static(b"c")));
         crossing.on_part(Part::Reset(ResetCode::Cancelled));
         assert_eq!(crossing.take(9), Err(ReadState::Reset(ResetCode::Cancelled)));
+    }
+
+    #[test]
+    fn an_end_is_over_when_it_was_told_and_not_when_it_came() {
+        for end in [Part::End, Part::Reset(ResetCode::Cancelled)] {
+            let mut crossing = Crossing::default();
+            crossing.on_part(end);
+            assert!(!crossing.is_read());
+            assert!(crossing.take(9).is_err());
+            assert!(crossing.is_read());
+        }
     }
 }

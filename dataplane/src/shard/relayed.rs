@@ -29,10 +29,12 @@ pub(crate) struct Relayed {
 }
 
 impl<D: DatagramDriver> Shard<D> {
-    pub(super) fn open_relayed(&mut self, home: ShardId, id: u32, chosen: ConnectionKey) {
+    pub(super) fn open_relayed(&mut self, home: ShardId, id: u32, chosen: ConnectionKey, is_last: bool) {
         let conn = ConnId { index: chosen.index, generation: chosen.generation };
-        let ready = self.sessions.get(&conn).is_some_and(super::session::Session::is_ready);
-        if !ready || self.quic.is_suspect(conn) {
+        let session = self.sessions.get(&conn);
+        let ready = session.is_some_and(super::session::Session::is_ready);
+        let draining = session.is_some_and(super::session::Session::is_draining);
+        if !ready || (!is_last && (draining || self.quic.is_suspect(conn))) {
             return self.say_back(home, id, Part::Reset(ResetCode::Cancelled));
         }
         let relayed = Relayed {

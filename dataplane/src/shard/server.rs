@@ -145,7 +145,13 @@ impl<D: DatagramDriver> Shard<D> {
     /// Asks an agent, now or as soon as it grants a stream. False when its connection has gone.
     pub(super) fn ask(&mut self, key: Key, conn: ConnId) -> bool {
         let chosen = self.connection_key(conn);
-        let opened = self.open_stream(conn);
+        let opened = match remote_of_conn(conn) {
+            Some(there) => {
+                let is_last = !self.has_candidate_beside(key, there, true);
+                Ok(Some(self.open_remote(conn, there, is_last)))
+            }
+            None => self.open_stream(conn),
+        };
         let Some(tunnel) = self.tunnels.get_mut(key) else { return true };
         let Phase::Dialing(dial) = &mut tunnel.phase else { return true };
         match opened {
@@ -349,7 +355,11 @@ impl<D: DatagramDriver> Shard<D> {
     /// Whether a dial that is with an agent could be with another.
     fn has_other_candidate(&mut self, key: Key, healthy_only: bool) -> bool {
         let Some(conn) = self.tunnels.get(key).and_then(super::tunnel::Tunnel::conn) else { return false };
-        let present = self.connection_key(conn);
+        self.has_candidate_beside(key, self.connection_key(conn), healthy_only)
+    }
+
+    /// Whether a dial could be with another agent than this.
+    fn has_candidate_beside(&mut self, key: Key, present: ConnectionKey, healthy_only: bool) -> bool {
         let Some(dial) = self.pending(key) else { return false };
         dial.tried.push(present);
         let elsewhere = self.choose_agent(key, healthy_only).is_some();

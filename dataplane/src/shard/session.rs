@@ -386,6 +386,14 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
+    /// Another connection takes this one's place: it ends with its last tunnel.
+    pub(super) fn make_lame(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.lame = true;
+            self.close_if_replaced(conn);
+        }
+    }
+
     fn close_if_replaced(&mut self, conn: ConnId) {
         let over = |session: &Session| session.lame && session.tunnels == 0 && session.finishing.is_empty();
         if self.sessions.get(&conn).is_some_and(over) {
