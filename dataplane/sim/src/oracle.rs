@@ -34,6 +34,8 @@ pub enum Cause {
 pub enum At {
     /// At the client, on a Unix socket or on TLS over TCP.
     Client,
+    /// At a client in GRPC mode.
+    Call,
     /// At the target, on TCP.
     Target,
 }
@@ -85,7 +87,7 @@ impl Cell {
     pub fn all() -> Vec<Self> {
         use Cause::{Aborted, Broken, Closed, Finished, Lost};
         let mut cells = Vec::new();
-        for at in [At::Client, At::Target] {
+        for at in [At::Client, At::Call, At::Target] {
             cells.extend([Finished, Closed].map(|cause| Self::Close(cause, at, Observed::End)));
             cells
                 .extend([Closed, Aborted, Lost, Broken].map(|cause| Self::Close(cause, at, Observed::Reset)));
@@ -187,9 +189,11 @@ pub(crate) fn judge(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &m
     let agent =
         facts.agent_ips.iter().position(|ips| connection.from.is_some_and(|from| ips.contains(&from)));
     let since = case.client.connected_at.unwrap_or(connection.since);
-    let context = Context { facts, agent, since, tunnel };
+    let half_closes = case.plan.grpc.is_none();
+    let context = Context { facts, agent, since, tunnel, half_closes };
     context.judge_close(client, &connection.end, At::Target, judgement);
-    context.judge_close(&connection.end, client, At::Client, judgement);
+    let at = if half_closes { At::Client } else { At::Call };
+    context.judge_close(&connection.end, client, at, judgement);
 }
 
 struct Context<'a> {
@@ -197,6 +201,8 @@ struct Context<'a> {
     agent: Option<usize>,
     since: SimTime,
     tunnel: usize,
+    /// Whether one direction can end before the other.
+    half_closes: bool,
 }
 
 impl Context<'_> {
@@ -207,6 +213,10 @@ impl Context<'_> {
             judgement.wrong.push(format!("tunnel {tunnel}: {at:?} received more than was sent"));
         }
         let Some((seen, when)) = seer.saw else { return };
+        if !self.half_closes && at == At::Target && seer.finished {
+            // A target that ends its direction ends both.
+            return;
+        }
         let complete = seer.received == doer.sent;
         let finished = doer.finished || doer.closed == Some(Did::Closed);
         let lost = Facts::between(self.facts.losses, self.agent, self.since, when);
@@ -214,7 +224,7 @@ impl Context<'_> {
         let broken = (self.facts.broken)(doer.connection) || (self.facts.broken)(seer.connection);
         let in_order = match seen {
             Seen::End => true,
-            // A Unix socket shows the end of a connection as the end of the stream.
+            // A Unix socket shows the end of a connection as the end of the stream, and CLOSE_RSP shows no more.
             Seen::EndAndGone => complete && finished,
             Seen::Reset => false,
         };
@@ -301,7 +311,8 @@ fn judge_dial(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &mut Jud
             ended.zip(from).is_some_and(|(ended, from)| ended.0 >= from.0 + nanos(limit))
         };
         let slow = facts.tiny_pipes
-            && (since(client.asked_at, LINGER_TIME_MAX)
+            && (case.plan.grpc.is_some()
+                || since(client.asked_at, LINGER_TIME_MAX)
                 || (case.plan.tls && since(client.connected_at, CONNECT_HEAD_TIME_MAX)));
         if asked
             && !slow

@@ -2,6 +2,7 @@
 //! `sim --scenario NAME --seed S` replays one.
 
 mod bad_days;
+mod grpc;
 mod hostile;
 
 use crate::driver::DriverConfig;
@@ -16,7 +17,7 @@ const MS: u64 = 1_000_000;
 /// A story's name and its options under a seed.
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
-/// Those in this file; the stories of bad days and of hostile peers have files of their own.
+/// Those in this file; the stories of bad days, of GRPC mode and of hostile peers have files of their own.
 const ALL: [Scenario; 18] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
@@ -39,7 +40,7 @@ const ALL: [Scenario; 18] = [
 ];
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(&bad_days::ALL).chain(&hostile::ALL)
+    ALL.iter().chain(&bad_days::ALL).chain(&grpc::ALL).chain(&hostile::ALL)
 }
 
 /// The names of all stories.

@@ -60,11 +60,12 @@ pub enum Family {
     DialHandedBack,
     HostileVisit,
     HostileThrownOut,
+    CallsCut,
 }
 
 impl Family {
     /// All families, in the order of their values.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::DatagramLost,
         Self::DatagramDuplicated,
         Self::DatagramReordered,
@@ -119,6 +120,7 @@ impl Family {
         Self::DialHandedBack,
         Self::HostileVisit,
         Self::HostileThrownOut,
+        Self::CallsCut,
     ];
 }
 
@@ -168,6 +170,6 @@ mod tests {
         for (index, family) in Family::ALL.into_iter().enumerate() {
             assert_eq!(family as usize, index, "{family:?}");
         }
-        assert_eq!(Family::HostileThrownOut as usize + 1, Family::ALL.len());
+        assert_eq!(Family::CallsCut as usize + 1, Family::ALL.len());
     }
 }

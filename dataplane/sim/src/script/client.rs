@@ -1,18 +1,16 @@
-//! A CONNECT client on the server's Unix socket, or over TCP with TLS: kube-apiserver's part in HTTPConnect mode.
-
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! A client on the server's Unix socket, or over TCP with TLS: kube-apiserver's part, in HTTPConnect mode or in GRPC
+//! mode.
 
 use adit_io::Close;
 use bytes::Bytes;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 
+use super::door::{Answer, Door, Opening};
 use super::end::End;
+use super::grpc::{Dialed, Link, Parting};
 use super::line::Line;
 use super::manners::Manners;
 use super::payload::{Direction, Payload};
+use super::wire::Wire;
 use crate::clock::SimTime;
 use crate::net::{HostId, SimNet};
 use crate::pipe::Readable;
@@ -25,58 +23,21 @@ const CONNECT_AGAIN_NS: u64 = 20_000_000;
 /// the server allows for it.
 const READ_TIME_NS: u64 = 1_000_000;
 
-/// Where a client knocks.
-#[derive(Clone)]
-pub enum Door {
-    /// At this Unix socket.
-    Unix(String),
-    /// At this TCP port, in TLS, expecting a server of this name.
-    Tls(SocketAddr, Arc<ClientConfig>, ServerName<'static>),
-}
-
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{path}"),
-            Self::Tls(at, ..) => write!(f, "tls:{at}"),
-        }
-    }
-}
-
-/// What a client says first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// A CONNECT request for this `host:port`.
-    Connect(String),
-    /// The same, a few bytes at a time.
-    Trickled(String),
-    /// Nothing.
-    Silence,
-    /// Something that is no request.
-    Garbage,
-    /// Half a request, and then it leaves.
-    LeavesEarly(String),
-    /// A request, and then it leaves before the answer.
-    LeavesBeforeAnswer(String),
-}
-
-/// The server's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code; 0 where the answer is no HTTP.
-    pub status: u16,
-    /// When it was complete.
-    pub at: SimTime,
-    /// The status line and what follows it.
-    pub text: String,
-}
-
 #[derive(Debug)]
 enum State {
     Waiting,
-    Opening { line: Line, head: Vec<u8>, written: usize },
-    Answering { line: Line, seen: Vec<u8> },
-    Open(End),
+    /// In GRPC mode.
+    Dialing,
+    Opening {
+        line: Wire,
+        head: Vec<u8>,
+        written: usize,
+    },
+    Answering {
+        line: Wire,
+        seen: Vec<u8>,
+    },
+    Open(Box<End>),
     Over,
 }
 
@@ -90,6 +51,8 @@ pub struct Client {
     door: Door,
     manners: Manners,
     opening: Opening,
+    /// In GRPC mode, its connection.
+    link: Option<Link>,
     state: State,
     hurried: bool,
     /// When it connected.
@@ -106,7 +69,7 @@ pub struct Client {
     pub bytes_behind_answer: usize,
     /// When the read that found a Unix socket's answer is over.
     read_ends: Option<SimTime>,
-    ended: Option<End>,
+    ended: Option<Box<End>>,
 }
 
 impl Client {
@@ -129,6 +92,7 @@ impl Client {
             door,
             manners,
             opening,
+            link: None,
             state: State::Waiting,
             hurried: false,
             connected_at: None,
@@ -142,6 +106,13 @@ impl Client {
         }
     }
 
+    /// The same in GRPC mode, with a call on this connection.
+    #[must_use]
+    pub fn over(mut self, link: Link) -> Self {
+        self.link = Some(link);
+        self
+    }
+
     /// What it says first.
     #[must_use]
     pub const fn opening(&self) -> &Opening {
@@ -153,14 +124,14 @@ impl Client {
     pub fn end(&self) -> Option<&End> {
         match &self.state {
             State::Open(end) => Some(end),
-            _ => self.ended.as_ref(),
+            _ => self.ended.as_deref(),
         }
     }
 
     /// Whether it has done everything it will ever do.
     #[must_use]
-    pub const fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over) && self.link.as_ref().is_none_or(|link| link.is_over(self.script))
     }
 
     /// Whether it is a tunnel's end, now.
@@ -179,7 +150,10 @@ impl Client {
 
     /// Moves on as far as possible.
     pub fn step(&mut self, net: &mut SimNet) {
-        if matches!(self.state, State::Waiting) {
+        if let Some(link) = self.link.clone() {
+            link.pump(net, self.script);
+            self.step_call(net, &link);
+        } else if matches!(self.state, State::Waiting) {
             self.connect(net);
         }
         if matches!(self.state, State::Opening { .. }) {
@@ -198,17 +172,57 @@ impl Client {
         }
     }
 
+    /// The beginning in GRPC mode.
+    fn step_call(&mut self, net: &mut SimNet, link: &Link) {
+        if matches!(self.state, State::Waiting) {
+            let address = match &self.opening {
+                Opening::Connect(target) | Opening::LeavesBeforeAnswer(target) => Some(target.as_str()),
+                _ => None,
+            };
+            if !link.dial(net, self.script, &self.door.authority(), address) {
+                return net.wake_script(self.script, CONNECT_AGAIN_NS);
+            }
+            self.connected_at = Some(net.time());
+            self.connection = link.connection(self.script);
+            self.state = State::Dialing;
+            if !matches!(self.opening, Opening::Connect(_)) {
+                let partings = [Parting::Cancels, Parting::Resets, Parting::Cuts];
+                self.state = State::Over;
+                return link.part(net, self.script, partings[self.tunnel as usize % partings.len()]);
+            }
+        }
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        if self.asked_at.is_none() && link.is_flushed(self.script) {
+            self.asked_at = Some(net.time());
+        }
+        match link.dialed(self.script) {
+            Dialed::Waiting => {}
+            Dialed::Answered(Ok(())) => {
+                self.asked_at.get_or_insert_with(|| net.time());
+                self.answer = Some(Answer { status: 200, at: net.time(), text: String::new() });
+                self.open(Line::Call(link.call(self.script)), net);
+            }
+            Dialed::Answered(Err(text)) => {
+                self.answer = Some(Answer { status: 500, at: net.time(), text });
+                self.state = State::Over;
+                link.release(net, self.script);
+            }
+            gone @ (Dialed::Cut | Dialed::Over) => {
+                self.closed_unanswered_at = (gone == Dialed::Over).then(|| net.time());
+                self.state = State::Over;
+                link.release(net, self.script);
+            }
+        }
+    }
+
     fn connect(&mut self, net: &mut SimNet) {
-        let connected = match &self.door {
-            Door::Unix(path) => net.connect_unix(self.host, path),
-            Door::Tls(at, ..) => net.connect_tcp(self.host, *at),
-        };
-        let Ok(socket) = connected else {
+        let Ok(line) = self.door.connect(net, self.host, self.script) else {
             return net.wake_script(self.script, CONNECT_AGAIN_NS);
         };
-        net.own_by_script(socket, self.script);
         self.connected_at = Some(net.time());
-        self.connection = net.connection_of(socket);
+        self.connection = net.connection_of(line.socket());
         let request = |target: &str| {
             format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: adit-sim\r\n\r\n")
                 .into_bytes()
@@ -224,10 +238,6 @@ impl Client {
                 head.truncate(head.len() / 2);
                 head
             }
-        };
-        let line = match &self.door {
-            Door::Unix(_) => Line::plain(socket),
-            Door::Tls(_, config, name) => Line::tls(net, socket, Arc::clone(config), name.clone()),
         };
         self.state = State::Opening { line, head, written: 0 };
     }
@@ -307,14 +317,18 @@ impl Client {
             return self.leave(net);
         }
         self.bytes_behind_answer = behind;
+        let State::Answering { line, .. } = std::mem::replace(&mut self.state, State::Over) else { return };
+        self.open(Line::Wire(line), net);
+    }
+
+    fn open(&mut self, line: Line, net: &mut SimNet) {
         let outgoing = Payload::new(self.seed, self.tunnel, Direction::Up);
         let incoming = Payload::new(self.seed, self.tunnel, Direction::Down);
-        let State::Answering { line, .. } = std::mem::replace(&mut self.state, State::Over) else { return };
         let mut end = End::new(line, self.manners, outgoing, incoming, net);
         if self.hurried {
             end.hurry();
         }
-        self.state = State::Open(end);
+        self.state = State::Open(Box::new(end));
     }
 
     fn leave(&mut self, net: &mut SimNet) {

@@ -68,7 +68,7 @@ impl End {
     pub fn new(line: Line, manners: Manners, outgoing: Payload, incoming: Payload, net: &mut SimNet) -> Self {
         let start = net.time().plus_ns(net.net_rng.span(manners.start_after));
         Self {
-            connection: net.connection_of(line.socket()),
+            connection: line.connection(net),
             line: Some(line),
             manners,
             outgoing,
@@ -123,10 +123,17 @@ impl End {
     pub fn step(&mut self, net: &mut SimNet, script: u32) {
         if let Some(line) = &mut self.line {
             line.flush(net);
+            if line.was_cut() {
+                return self.close(net, Close::Reset);
+            }
         }
         self.read(net, script);
         self.write(net, script);
         self.finish(net);
+        if let Some(Line::Call(call)) = &mut self.line {
+            // What was read is given back.
+            call.flush(net);
+        }
     }
 
     fn read(&mut self, net: &mut SimNet, script: u32) {
@@ -225,13 +232,17 @@ impl End {
         let sent_all = self.sent == self.manners.bytes;
         let peer_ended = self.saw.is_some();
         if sent_all && !self.finished && !self.cannot_send {
+            let half_closes = self.line.as_ref().is_some_and(Line::has_half_close);
             match self.manners.finale {
-                Finale::Fin => self.end_direction(net),
-                Finale::FinAfterPeer if peer_ended || self.hurried => self.end_direction(net),
+                Finale::CloseAfter(bytes) if self.received >= bytes => {
+                    return self.close(net, Close::Graceful);
+                }
+                Finale::Fin if half_closes => self.end_direction(net),
+                Finale::Fin | Finale::FinAfterPeer if peer_ended || self.hurried => self.end_direction(net),
                 Finale::Hold if peer_ended => self.end_direction(net),
                 Finale::Close => return self.close(net, Close::Graceful),
                 Finale::Reset => return self.close(net, Close::Reset),
-                Finale::FinAfterPeer | Finale::Hold => {}
+                Finale::Fin | Finale::FinAfterPeer | Finale::Hold | Finale::CloseAfter(_) => {}
             }
         }
         let failed = matches!(self.saw, Some((Seen::Reset | Seen::EndAndGone, _)));
@@ -246,6 +257,9 @@ impl End {
 
     fn end_direction(&mut self, net: &mut SimNet) {
         let Some(line) = &mut self.line else { return };
+        if !line.has_half_close() {
+            return self.close(net, Close::Graceful);
+        }
         match line.shutdown_write(net) {
             Ok(()) => self.finished = true,
             Err(_) => self.cannot_send = true,

@@ -2,7 +2,8 @@
 
 use crate::rng::{Ppm, Prng, Span};
 
-/// What an end does when it has sent everything.
+/// What an end does when it has sent everything. Where there is no half-close, whoever would end its direction waits
+/// until the other has ended, or until told to come to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Finale {
     /// Ends its direction, keeps reading, and closes after the other's end.
@@ -11,6 +12,8 @@ pub enum Finale {
     FinAfterPeer,
     /// Closes, whatever may still come.
     Close,
+    /// Closes once it has this many bytes.
+    CloseAfter(u64),
     /// Resets (TCP), or closes with bytes unread where there are any (Unix).
     Reset,
     /// Stays open until told to come to an end.

@@ -6,6 +6,7 @@ use super::end::End;
 use super::line::Line;
 use super::manners::Manners;
 use super::payload::{Direction, Payload};
+use super::wire::Wire;
 use crate::clock::SimTime;
 use crate::net::{Address, HostId, SimNet, SimSocket};
 
@@ -69,7 +70,7 @@ impl Target {
             let from = net.peer_addr(socket).map(|addr| addr.ip());
             let outgoing = Payload::new(self.seed, self.tunnel, Direction::Down);
             let incoming = Payload::new(self.seed, self.tunnel, Direction::Up);
-            let mut end = End::new(Line::plain(socket), self.manners, outgoing, incoming, net);
+            let mut end = End::new(Line::Wire(Wire::plain(socket)), self.manners, outgoing, incoming, net);
             if self.hurried {
                 end.hurry();
             }

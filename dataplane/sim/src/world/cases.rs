@@ -1,5 +1,6 @@
 //! The workload at run time: each planned tunnel's client and target.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use rustls_pki_types::ServerName;
 use super::options::{OpeningKind, TargetKind, TunnelPlan};
 use super::pki::{SERVER_NAME, pki};
 use super::{EndOutcome, SERVER_IP, TunnelOutcome};
+use crate::clock::SimTime;
 use crate::net::{HostId, SimNet};
-use crate::script::{Client, Door, End, Opening, Target};
+use crate::script::{Client, Door, End, Link, Opening, Target};
 
 /// Where the targets are.
 pub(super) const TARGETS_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
@@ -19,6 +21,9 @@ pub(super) const TARGETS_NAME: &str = "targets.adit.test";
 pub(super) const SOCKET_PATH: &str = "/run/adit/frontend.sock";
 /// Where the server takes frontends over TCP.
 pub(super) const FRONTEND_ADDRESS: SocketAddr = SocketAddr::new(SERVER_IP, 8090);
+
+/// HTTP/2 connections that several clients share, by their plans' numbers.
+pub(super) type Links = BTreeMap<u32, Link>;
 
 /// One tunnel, or an attempt at one.
 #[derive(Debug)]
@@ -30,12 +35,22 @@ pub(crate) struct Case {
     pub(crate) proof: bool,
 }
 
+fn door(tls: bool) -> Door {
+    if tls {
+        let name = ServerName::try_from(SERVER_NAME).expect("a valid name");
+        Door::Tls(FRONTEND_ADDRESS, Arc::clone(&pki().client), name)
+    } else {
+        Door::Unix(SOCKET_PATH.to_owned())
+    }
+}
+
 /// The scripts of tunnel `tunnel`: its client's, and its target's.
 const fn scripts(tunnel: u32) -> (u32, u32) {
     (tunnel * 2, tunnel * 2 + 1)
 }
 
 impl Case {
+    #[allow(clippy::too_many_arguments, reason = "all of it is the world's")]
     pub(super) fn new(
         net: &mut SimNet,
         seed: u64,
@@ -43,6 +58,7 @@ impl Case {
         plan: TunnelPlan,
         client_host: HostId,
         target_host: HostId,
+        links: &mut Links,
         proof: bool,
     ) -> Self {
         let (client_script, target_script) = scripts(tunnel);
@@ -67,14 +83,16 @@ impl Case {
             OpeningKind::LeavesEarly => Opening::LeavesEarly(name),
             OpeningKind::LeavesBeforeAnswer => Opening::LeavesBeforeAnswer(name),
         };
-        let door = if plan.tls {
-            let name = ServerName::try_from(SERVER_NAME).expect("a valid name");
-            Door::Tls(FRONTEND_ADDRESS, Arc::clone(&pki().client), name)
-        } else {
-            Door::Unix(SOCKET_PATH.to_owned())
-        };
-        let client =
-            Client::new(client_script, seed, tunnel, client_host, door, opening, plan.client_manners);
+        let door = door(plan.tls);
+        let mut client =
+            Client::new(client_script, seed, tunnel, client_host, door.clone(), opening, plan.client_manners);
+        if let Some(grpc) = plan.grpc {
+            let link = || Link::new(client_host, door, grpc.link.is_some(), grpc.cut_at_ns.map(SimTime));
+            client = client.over(match grpc.link {
+                Some(number) => links.entry(number).or_insert_with(link).clone(),
+                None => link(),
+            });
+        }
         let now = net.time();
         net.wake_script(client_script, plan.start_ns.saturating_sub(now.0));
         Self { plan, client, target, proof }

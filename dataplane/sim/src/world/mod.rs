@@ -237,6 +237,7 @@ pub struct World {
     flood: Option<flood::Flood>,
     hostiles: hostile::Hostiles,
     cases: Vec<Case>,
+    links: cases::Links,
     deaths: Vec<(SimTime, Option<usize>)>,
     healed_at: Option<SimTime>,
     /// The server was told to end, like this.
@@ -292,6 +293,7 @@ impl World {
             flood,
             hostiles,
             cases: Vec::new(),
+            links: BTreeMap::new(),
             deaths: Vec::new(),
             healed_at: None,
             draining: None,
@@ -348,8 +350,8 @@ impl World {
     fn add_case(&mut self, plan: options::TunnelPlan, proof: bool) {
         let tunnel = u32::try_from(self.cases.len()).expect("few tunnels");
         let mut net = self.net.borrow_mut();
-        let case =
-            Case::new(&mut net, self.options.seed, tunnel, plan, self.server.host, self.target_host, proof);
+        let (seed, clients, targets) = (self.options.seed, self.server.host, self.target_host);
+        let case = Case::new(&mut net, seed, tunnel, plan, clients, targets, &mut self.links, proof);
         self.cases.push(case);
     }
 

@@ -44,6 +44,15 @@ pub enum OpeningKind {
     LeavesBeforeAnswer,
 }
 
+/// A client in GRPC mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcPlan {
+    /// Which HTTP/2 connection it shares with others; `None`: it has one of its own.
+    pub link: Option<u32>,
+    /// When the client cuts the connection, in nanoseconds of virtual time.
+    pub cut_at_ns: Option<u64>,
+}
+
 /// One client, and the target it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelPlan {
@@ -53,6 +62,8 @@ pub struct TunnelPlan {
     pub opening: OpeningKind,
     /// Whether it comes over TCP with TLS instead of the Unix socket.
     pub tls: bool,
+    /// Whether it speaks GRPC mode instead of HTTP CONNECT. Only for those that ask for something at once.
+    pub grpc: Option<GrpcPlan>,
     /// What it asks for.
     pub target: TargetKind,
     /// How the client behaves once there is a tunnel.
@@ -69,6 +80,26 @@ impl TunnelPlan {
         self
     }
 
+    /// The same in GRPC mode, on this HTTP/2 connection or on one of its own. Since it has no half-close, a client that
+    /// would end its direction closes once it has everything.
+    #[must_use]
+    pub const fn over_grpc(mut self, link: Option<u32>) -> Self {
+        self.grpc = Some(GrpcPlan { link, cut_at_ns: None });
+        if matches!(self.client_manners.finale, Finale::Fin) {
+            self.client_manners.finale = Finale::CloseAfter(self.target_manners.bytes);
+        }
+        self
+    }
+
+    /// The same, the connection being cut by the client at some time.
+    #[must_use]
+    pub const fn cut_at(mut self, cut_at_ns: u64) -> Self {
+        if let Some(grpc) = &mut self.grpc {
+            grpc.cut_at_ns = Some(cut_at_ns);
+        }
+        self
+    }
+
     /// A tunnel in which both ends send this many bytes and end in order.
     #[must_use]
     pub const fn plain(start_ns: u64, up_bytes: u64, down_bytes: u64) -> Self {
@@ -76,6 +107,7 @@ impl TunnelPlan {
             start_ns,
             opening: OpeningKind::Connect,
             tls: false,
+            grpc: None,
             target: TargetKind::Serves,
             client_manners: Manners::plain(up_bytes),
             target_manners: Manners::plain(down_bytes),
@@ -292,6 +324,7 @@ impl Options {
         };
         let count = rng.between(20, 26);
         options.tunnels = (0..count).map(|_| draw_tunnel(&mut rng, bytes_max)).collect();
+        draw_grpc(&mut Prng::new(seed, "grpc"), &mut options.tunnels);
         options.restarts = draw_restarts(&mut rng, options.agents);
         options.drain = rng.chance(Ppm::percent(8)).then(|| DrainPlan {
             at_ns: rng.span(Span::millis(200, 3_500)),
@@ -383,9 +416,39 @@ fn draw_tunnel(rng: &mut Prng, bytes_max: u64) -> TunnelPlan {
         start_ns: rng.span(Span::millis(0, 3_000)),
         opening,
         tls: rng.chance(Ppm::percent(30)),
+        grpc: None,
         target,
         client_manners: Manners::draw(rng, bytes_max),
         target_manners: Manners::draw(rng, bytes_max),
+    }
+}
+
+/// Makes some of the clients speak GRPC mode, alone or several on one connection, which may be cut.
+fn draw_grpc(rng: &mut Prng, tunnels: &mut [TunnelPlan]) {
+    let asks = |plan: &TunnelPlan| {
+        use OpeningKind::{Connect, LeavesBeforeAnswer, LeavesEarly};
+        matches!(plan.opening, Connect | LeavesEarly | LeavesBeforeAnswer)
+    };
+    let mut together: Option<(u32, u64, bool, Option<u64>)> = None;
+    for (plan, number) in tunnels.iter_mut().filter(|plan| asks(plan)).zip(0..) {
+        together = match together {
+            Some(together) if rng.chance(Ppm::percent(80)) => Some(together),
+            _ => rng.chance(Ppm::percent(6)).then(|| {
+                let cut_ns = rng.chance(Ppm::percent(30)).then(|| rng.span(Span::millis(0, 2_000)));
+                (number, plan.start_ns, plan.tls, cut_ns.map(|after_ns| plan.start_ns + after_ns))
+            }),
+        };
+        if together.is_none() && rng.chance(Ppm::percent(80)) {
+            continue;
+        }
+        if plan.target_manners.finale == Finale::Fin && rng.chance(Ppm::percent(50)) {
+            plan.target_manners.finale = Finale::FinAfterPeer;
+        }
+        *plan = plan.over_grpc(together.map(|(link, ..)| link));
+        if let Some((_, start_ns, tls, cut_at_ns)) = together {
+            (plan.start_ns, plan.tls) = (start_ns, tls);
+            plan.grpc = plan.grpc.map(|grpc| GrpcPlan { cut_at_ns, ..grpc });
+        }
     }
 }
 

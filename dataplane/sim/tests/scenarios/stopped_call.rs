@@ -1,0 +1,31 @@
+//! Readers that stopped cost only themselves, also those who share an HTTP/2 connection with them.
+
+use adit_sim::scenario;
+use adit_sim::world::{Report, World};
+
+/// Calls that do not stop, at the head of the plan.
+const OTHERS: usize = 24;
+
+fn run(name: &str, seed: u64) -> Report {
+    let options = scenario::options(name, seed).expect("the story exists");
+    World::new(options).run().unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// From the request to the last byte at the target, over all of them.
+fn waited_ns(report: &Report) -> u64 {
+    let times = report.tunnels.iter().take(OTHERS).map(|tunnel| {
+        let (client, target) = (tunnel.client.expect("established"), tunnel.targets[0]);
+        assert_eq!((client.received, target.received), (2_000, 2_000));
+        target.saw.expect("ended").1.0 - tunnel.asked_at.expect("asked").0
+    });
+    times.sum()
+}
+
+#[test]
+fn stopped_call() {
+    for seed in 0..6 {
+        let with = waited_ns(&run("stopped_call", seed));
+        let without = waited_ns(&run("without_stopped_call", seed));
+        assert!(with <= without * 12 / 10, "{with} ns beside stopped readers, {without} ns without");
+    }
+}
