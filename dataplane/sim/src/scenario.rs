@@ -4,6 +4,7 @@
 mod bad_days;
 mod grpc;
 mod hostile;
+mod tcp;
 
 use crate::driver::DriverConfig;
 use crate::faults::Faults;
@@ -17,7 +18,7 @@ const MS: u64 = 1_000_000;
 /// A story's name and its options under a seed.
 pub type Scenario = (&'static str, fn(u64) -> Options);
 
-/// Those in this file; the stories of bad days, of GRPC mode and of hostile peers have files of their own.
+/// Those in this file; stories of other matters have files of their own.
 const ALL: [Scenario; 18] = [
     ("half_close_each_way", half_close_each_way),
     ("reset_each_way", reset_each_way),
@@ -40,7 +41,7 @@ const ALL: [Scenario; 18] = [
 ];
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(&bad_days::ALL).chain(&grpc::ALL).chain(&hostile::ALL)
+    ALL.iter().chain(&bad_days::ALL).chain(&grpc::ALL).chain(&hostile::ALL).chain(&tcp::ALL)
 }
 
 /// The names of all stories.

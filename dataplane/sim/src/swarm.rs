@@ -70,7 +70,7 @@ impl Summary {
         let families = self.tally.missing().map(|family: Family| format!("{family:?}"));
         let cells = oracle::Cell::all()
             .into_iter()
-            .filter(|cell| !self.cells.contains_key(cell))
+            .filter(|cell| !cell.is_rare() && !self.cells.contains_key(cell))
             .map(|cell| format!("{cell:?}"));
         families.chain(cells).collect()
     }

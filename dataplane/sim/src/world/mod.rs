@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use adit_dataplane::port::{Command, ListenerKind, ServerTarget, ShardReport};
+use adit_dataplane::port::{Command, ListenerKind, ServerTarget, ShardReport, TcpRoute};
 use adit_dataplane::shard::Holdings;
 
 use crate::clock::{Clock, SimTime};
@@ -386,6 +386,14 @@ impl World {
                 let tcp = self.net.borrow_mut().listen(host, address, 128).expect("the port is free");
                 let listen = Command::Listen { socket: tcp, kind: ListenerKind::TlsFrontends };
                 last.handle.send(listen).expect("empty");
+                if self.options.has_agent_port() {
+                    let address = Address::Inet(SocketAddr::new(SERVER_IP, SERVER_PORT));
+                    let socket = self.net.borrow_mut().listen(host, address, 128).expect("the port is free");
+                    last.handle.send(Command::AgentTls(Arc::clone(&pki().agent_port))).expect("room");
+                    last.handle
+                        .send(Command::Listen { socket, kind: ListenerKind::TlsAgents })
+                        .expect("room");
+                }
                 (nodes, Command::Listen { socket, kind: ListenerKind::UnixFrontends })
             }
             Who::Agent(index) => {
@@ -394,7 +402,10 @@ impl World {
                 let hostile = misled.map(|_| hostile::HOSTILE_SERVER);
                 let target = ServerTarget {
                     addresses: hostile.into_iter().chain([SocketAddr::new(SERVER_IP, SERVER_PORT)]).collect(),
-                    tcp: None,
+                    tcp: self.options.has_agent_port().then(|| TcpRoute {
+                        addresses: vec![SocketAddr::new(SERVER_IP, SERVER_PORT)],
+                        proxy_request: None,
+                    }),
                     server_name: SERVER_NAME.to_owned(),
                 };
                 (vec![node], Command::Server(target))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use adit_dataplane::config::{AgentRole, FrontendProtocols, Role, ServerRole, ShardConfig, Transport};
+use adit_dataplane::config::{AgentRole, FrontendProtocols, Role, ServerRole, ShardConfig};
 use adit_dataplane::port::{Command, ShardId};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, TimeSource};
 use adit_dataplane::route::Strategy;
@@ -130,8 +130,8 @@ impl Node {
         };
         let role = Role::Agent(AgentRole {
             hello,
-            transport: Transport::Quic,
-            tcp_tls: None,
+            transport: options.transport,
+            tcp_tls: options.has_agent_port().then(|| Arc::clone(&pki().agent_tcp)),
             keep_alive: Duration::from_secs(35),
             connections: options.agent_connections,
             retry_interval: Duration::from_millis(200),

@@ -1,6 +1,7 @@
 //! Everything that is decided before a world starts, as plain data: what a failing seed prints, and what a
 //! hand-written story sets.
 
+use adit_dataplane::config::Transport;
 use adit_dataplane::limits::{
     PASSED_CONNECTIONS_MAX, STOPPED_READER_BYTES, TRAINS_IN_FLIGHT_MAX, ZERO_COPY_TRAINS_MAX,
 };
@@ -218,6 +219,8 @@ pub struct Options {
     pub server_shards: u8,
     /// Connections that each agent keeps; `None`: one for each shard of the server.
     pub agent_connections: Option<u32>,
+    /// How agents reach the server.
+    pub transport: Transport,
     /// Connections that wait in one shard's inbox, at most.
     pub inbox_max: usize,
     /// Whether agents are behind NAT.
@@ -273,6 +276,7 @@ impl Options {
             agents: 1,
             server_shards: 1,
             agent_connections: None,
+            transport: Transport::Quic,
             inbox_max: PASSED_CONNECTIONS_MAX,
             nat: false,
             server: bounded(),
@@ -296,6 +300,12 @@ impl Options {
             #[cfg(feature = "defects")]
             defect: None,
         }
+    }
+
+    /// Whether the server takes agents over TCP.
+    #[must_use]
+    pub fn has_agent_port(&self) -> bool {
+        self.transport != Transport::Quic
     }
 
     /// Draws a world.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use adit_dataplane::quic::tls;
-use adit_dataplane::stream::tls::{TlsMinVersion, frontend_config};
+use adit_dataplane::stream::tls::{TlsMinVersion, agent_client_config, agent_port_config, frontend_config};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     PKCS_ED25519,
@@ -23,6 +23,10 @@ pub(super) struct Pki {
     pub(super) server: Arc<rustls::ServerConfig>,
     /// The agents'.
     pub(super) agent: Arc<ClientConfig>,
+    /// The server's, towards agents over TCP.
+    pub(super) agent_port: Arc<rustls::ServerConfig>,
+    /// The agents', over TCP.
+    pub(super) agent_tcp: Arc<ClientConfig>,
     /// The server's, towards frontends over TCP.
     pub(super) frontends: Arc<rustls::ServerConfig>,
     /// The clients' over TCP.
@@ -46,14 +50,19 @@ fn make() -> Result<Pki, Box<dyn std::error::Error>> {
     let server = tls::server_config(chain, key, Some(roots.clone()))?;
     let identity = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
     let agent = tls::client_config(roots.clone(), Some(identity))?;
+    let all_roots = Arc::new(roots.clone());
     let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
-    let frontends = frontend_config(chain, key, Arc::new(roots.clone()), TlsMinVersion::Tls12, None)?;
+    let agent_port = agent_port_config(chain, key, Arc::clone(&all_roots), TlsMinVersion::Tls13, None)?;
+    let (chain, key) = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
+    let agent_tcp = agent_client_config(chain, key, Arc::clone(&all_roots), &[])?;
+    let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
+    let frontends = frontend_config(chain, key, all_roots, TlsMinVersion::Tls12, None)?;
     let (chain, key) = issue(&authority, "client.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
     let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    Ok(Pki { server, agent, frontends, client: Arc::new(client) })
+    Ok(Pki { server, agent, agent_port, agent_tcp, frontends, client: Arc::new(client) })
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

@@ -122,14 +122,17 @@ impl World {
         });
         for (who, shard, report) in shards {
             let Some(report) = report else { continue };
-            // The UDP socket; at the server's first shard the Unix listener as well, at its last the TCP listener.
+            // The UDP socket; at the server's first shard the Unix listener as well, at its last those of TCP.
             let last = shard + 1 == usize::from(self.options.server_shards);
-            let listeners = u64::from(shard == 0) + u64::from(last);
-            let sockets = if who == Who::Server { 1 + listeners } else { 1 };
+            let agent_port = u64::from(self.options.has_agent_port());
+            let listeners = u64::from(shard == 0) + u64::from(last) * (1 + agent_port);
+            let own = if who == Who::Server { 1 + listeners } else { 1 };
+            // Agents over TCP are still connected.
+            let carriers = report.stats.carriers_open;
             let held = [
-                ("entries in the tunnel table", report.stats.tunnels_open, 0),
+                ("entries in the tunnel table", report.stats.tunnels_open, carriers),
                 ("pending dials", report.stats.dials_pending, 0),
-                ("open sockets", report.io.sockets_open, sockets),
+                ("open sockets", report.io.sockets_open, own + carriers),
                 ("small slots", report.small_slots.held as u64, 0),
                 ("large slots", report.large_slots.held as u64, 0),
                 ("datagram slots", report.datagram_slots.held as u64, 0),

@@ -3,6 +3,7 @@
 
 mod accept_refused;
 mod agent_restart;
+mod agents_over_tcp;
 mod buffers_exhausted;
 mod calls_cut_together;
 mod cancel_races_completion;
@@ -33,6 +34,7 @@ mod short_outage;
 mod slow_handshakes;
 mod stopped_call;
 mod stopped_reader;
+mod udp_blackholed;
 mod zero_copy_notification_late;
 mod zero_copy_notification_never;
 
