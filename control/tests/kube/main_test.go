@@ -12,31 +12,50 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
-// TestKubernetes brings a cluster up for each transport, because kube-apiserver
-// reads its egress configuration once, and holds every promise to it.
+// ways are those from kube-apiserver to the node that this run is about: each
+// mode and transport of its egress with adit's agent over QUIC, and GRPC mode
+// with what else may be at the node while a cluster moves to adit.
+var ways = []struct {
+	name  string
+	via   harness.Transport
+	agent cluster.Agent
+}{
+	{"uds", harness.UDS, cluster.Quic},
+	{"tcp", harness.TCP, cluster.Quic},
+	{"grpc", harness.GRPC, cluster.Quic},
+	{"grpc, agent over TCP", harness.GRPC, cluster.Tcp},
+	{"grpc, old agent", harness.GRPC, cluster.Old},
+}
+
+// TestKubernetes brings a cluster up for each way, because kube-apiserver reads
+// its egress configuration once, and holds every promise to it.
 func TestKubernetes(t *testing.T) {
-	harness.OverEach(t, func(t *testing.T, via harness.Transport) {
-		c := cluster.Start(t, via)
-		for _, promise := range []struct {
-			name string
-			test func(*testing.T, *cluster.Cluster)
-		}{
-			{"OnlyTheTunnelLeadsToTheNode", onlyTheTunnel},
-			{"Logs", logs},
-			{"LogsFollowed", logsFollowed},
-			{"Exec", execCommands},
-			{"ExecBulk", execBulk},
-			{"Attach", attach},
-			{"PortForward", portForward},
-			{"NodeProxy", nodeProxy},
-			{"PodAndServiceProxy", podAndServiceProxy},
-			{"Webhook", webhook},
-			{"FiftyAtOnce", fiftyAtOnce},
-			{"DeadKubelet", deadKubelet},
-			{"DeadWebhook", deadWebhook},
-			{"ForeignKubelet", foreignKubelet},
-		} {
-			t.Run(promise.name, func(t *testing.T) { promise.test(t, c) })
-		}
-	})
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) { overOneWay(t, way.via, way.agent) })
+	}
+}
+
+func overOneWay(t *testing.T, via harness.Transport, agent cluster.Agent) {
+	c := cluster.Start(t, via, agent)
+	for _, promise := range []struct {
+		name string
+		test func(*testing.T, *cluster.Cluster)
+	}{
+		{"OnlyTheTunnelLeadsToTheNode", onlyTheTunnel},
+		{"Logs", logs},
+		{"LogsFollowed", logsFollowed},
+		{"Exec", execCommands},
+		{"ExecBulk", execBulk},
+		{"Attach", attach},
+		{"PortForward", portForward},
+		{"NodeProxy", nodeProxy},
+		{"PodAndServiceProxy", podAndServiceProxy},
+		{"Webhook", webhook},
+		{"FiftyAtOnce", fiftyAtOnce},
+		{"DeadKubelet", deadKubelet},
+		{"DeadWebhook", deadWebhook},
+		{"ForeignKubelet", foreignKubelet},
+	} {
+		t.Run(promise.name, func(t *testing.T) { promise.test(t, c) })
+	}
 }

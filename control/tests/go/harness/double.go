@@ -34,6 +34,15 @@ type Double struct {
 	agents   map[int]*doubleAgent
 }
 
+// newDouble is what answers in place of the programs: in GRPC mode it is the
+// doubles of Konnectivity, which have no defect to choose.
+func newDouble(t testing.TB, frontend Frontend, fault string) backing {
+	if frontend.ProxyProtocol == "GRPC" {
+		return newKonnectivity(t, frontend)
+	}
+	return &Double{udsName: frontend.UDSName, fault: fault}
+}
+
 // doubleAgent holds both ends of every tunnel of one would-be agent.
 type doubleAgent struct {
 	alive bool

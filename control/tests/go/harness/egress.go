@@ -13,6 +13,8 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/server/egressselector"
+
+	"adit.test/counterparts/harness/packet"
 )
 
 // egressConfiguration is the file that kube-apiserver is given as
@@ -22,7 +24,7 @@ kind: EgressSelectorConfiguration
 egressSelections:
 - name: cluster
   connection:
-    proxyProtocol: HTTPConnect
+    proxyProtocol: %s
     transport:
       %s
 `
@@ -31,7 +33,7 @@ egressSelections:
 func WriteEgressConfiguration(t testing.TB, dir string, frontend Frontend) string {
 	t.Helper()
 	path := filepath.Join(dir, "egress.yaml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, egressConfiguration, frontend.Selection()), 0o600); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, egressConfiguration, frontend.ProxyProtocol, frontend.Selection()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -64,8 +66,8 @@ func clusterDialer(t testing.TB, dir string, frontend Frontend) utilnet.DialFunc
 }
 
 // DialWithin dials address through the tunnel. The egress dialer itself waits
-// for the answer to its CONNECT without a limit; here the lack of an answer is
-// an error. The connection carries a deadline, so that a lost byte fails its
+// for the answer to a CONNECT without a limit; here the lack of an answer is an
+// error. The connection carries a deadline, so that a lost byte fails its
 // test rather than hanging it.
 func (tunnel *Tunnel) DialWithin(limit time.Duration, address string) (net.Conn, error) {
 	type result struct {
@@ -82,10 +84,30 @@ func (tunnel *Tunnel) DialWithin(limit time.Duration, address string) (net.Conn,
 		if r.err != nil {
 			return nil, r.err
 		}
+		if tunnel.Frontend.ProxyProtocol == "GRPC" {
+			return limitLife(r.conn), nil
+		}
 		return r.conn, r.conn.SetDeadline(time.Now().Add(connectionLimit))
 	case <-time.After(limit):
-		return nil, fmt.Errorf("dialing %s: no answer to CONNECT within %v", address, limit)
+		return nil, fmt.Errorf("dialing %s: no answer within %v", address, limit)
 	}
+}
+
+// mortal is a connection without deadlines that is closed when its time is over.
+type mortal struct {
+	net.Conn
+	timer *time.Timer
+}
+
+// limitLife stands in for SetDeadline, which konnectivity-client does not have.
+func limitLife(conn net.Conn) net.Conn {
+	return &mortal{Conn: conn, timer: time.AfterFunc(connectionLimit, func() { conn.Close() })}
+}
+
+// Close implements net.Conn.
+func (m *mortal) Close() error {
+	m.timer.Stop()
+	return packet.Close(m.Conn)
 }
 
 // MustDial is DialWithin for dials that are no question of the test.

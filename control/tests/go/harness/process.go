@@ -135,11 +135,16 @@ func (p *Process) signal(signal syscall.Signal) {
 // Stop signals the program and waits for its end.
 func (p *Process) Stop(signal syscall.Signal, within time.Duration) error {
 	p.signal(signal)
+	return p.await(within)
+}
+
+// await waits for the end of a program that was signalled.
+func (p *Process) await(within time.Duration) error {
 	select {
 	case <-p.exited:
 		return p.status
 	case <-time.After(within):
-		return fmt.Errorf("%s still runs %v after signal %v", p.name, within, signal)
+		return fmt.Errorf("%s still runs %v after its signal", p.name, within)
 	}
 }
 

@@ -18,10 +18,13 @@ const (
 	// TCP is HTTPConnect over TCP with certificates of both sides; the server
 	// has its Unix socket beside it.
 	TCP Transport = "tcp"
+	// GRPC is GRPC over a Unix socket, the only transport that kube-apiserver
+	// has for it.
+	GRPC Transport = "grpc"
 )
 
-// Transports lists the transports that this run is about: all, or only the one
-// that the tests' double has.
+// Transports lists the transports of HTTPConnect that this run is about: all, or
+// only the one that the tests' double has.
 func Transports() []Transport {
 	if os.Getenv("ADIT_DOUBLE") != "" {
 		return []Transport{UDS}
@@ -54,12 +57,18 @@ type Frontend struct {
 	UDSName string
 	// TCPPort is the port on 127.0.0.1, zero where there is none.
 	TCPPort int
+	// ProxyProtocol is what it is spoken to in, as EgressSelectorConfiguration
+	// calls it.
+	ProxyProtocol string
 }
 
 // NewFrontend chooses a place for a frontend of a server with this directory.
 func NewFrontend(t testing.TB, dir string, via Transport) Frontend {
 	t.Helper()
-	frontend := Frontend{UDSName: filepath.Join(dir, "frontend.sock")}
+	frontend := Frontend{UDSName: filepath.Join(dir, "frontend.sock"), ProxyProtocol: "HTTPConnect"}
+	if via == GRPC {
+		frontend.ProxyProtocol = "GRPC"
+	}
 	if via == TCP {
 		frontend.TCPPort = FreePort(t)
 	}
@@ -68,7 +77,11 @@ func NewFrontend(t testing.TB, dir string, via Transport) Frontend {
 
 // Flags are the server's flags for this frontend.
 func (f Frontend) Flags() []string {
-	flags := []string{"--uds-name", f.UDSName, "--server-port", fmt.Sprint(f.TCPPort), "--mode", "http-connect"}
+	mode := "http-connect"
+	if f.ProxyProtocol == "GRPC" {
+		mode = "grpc"
+	}
+	flags := []string{"--uds-name", f.UDSName, "--server-port", fmt.Sprint(f.TCPPort), "--mode", mode}
 	if f.TCPPort != 0 {
 		flags = append(flags, "--server-bind-address", "127.0.0.1",
 			"--server-cert", Cert("server.crt"), "--server-key", Cert("server.key"), "--server-ca-cert", Cert("ca.crt"))

@@ -3,7 +3,6 @@ package harness
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +20,8 @@ type Tunnel struct {
 	Dial utilnet.DialFunc
 	// Frontend is where the server's frontend listens.
 	Frontend Frontend
+	// AgentAddress is where agents connect to the server.
+	AgentAddress string
 
 	backing backing
 }
@@ -35,13 +36,29 @@ type backing interface {
 	agentReady(index int) error
 }
 
+// Options say what a tunnel is made of.
+type Options struct {
+	// Via is how the server is dialed.
+	Via Transport
+	// Agents is how many of adit's agents there are.
+	Agents int
+	// ServerFlags and AgentFlags come behind the harness's own; the last one of
+	// a name counts.
+	ServerFlags, AgentFlags []string
+}
+
 // Start is StartOver a Unix socket.
 func Start(t testing.TB, agents int) *Tunnel { t.Helper(); return StartOver(t, UDS, agents) }
 
-// StartOver brings up a server with so many agents, to be dialed over the given
-// transport, and returns when all of them call themselves ready. With no agent
-// it returns when the server listens.
+// StartOver is StartWith no flags of the test's own.
 func StartOver(t testing.TB, via Transport, agents int) *Tunnel {
+	t.Helper()
+	return StartWith(t, Options{Via: via, Agents: agents})
+}
+
+// StartWith brings up a server with its agents, and returns when all of them
+// call themselves ready. With no agent it returns when the server listens.
+func StartWith(t testing.TB, options Options) *Tunnel {
 	t.Helper()
 	// Not t.TempDir: its long names do not fit into a socket address.
 	dir, err := os.MkdirTemp("", "adit-")
@@ -49,18 +66,20 @@ func StartOver(t testing.TB, via Transport, agents int) *Tunnel {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	tunnel := &Tunnel{Frontend: NewFrontend(t, dir, via)}
+	tunnel := &Tunnel{Frontend: NewFrontend(t, dir, options.Via)}
 	tunnel.Dial = clusterDialer(t, dir, tunnel.Frontend)
 	if fault := os.Getenv("ADIT_DOUBLE"); fault != "" {
-		tunnel.backing = &Double{udsName: tunnel.Frontend.UDSName, fault: fault}
+		tunnel.backing = newDouble(t, tunnel.Frontend, fault)
 	} else {
-		tunnel.backing = newPrograms(t, dir, tunnel.Frontend)
+		programs := newPrograms(t, dir, tunnel.Frontend, options)
+		tunnel.backing = programs
+		tunnel.AgentAddress = fmt.Sprintf("127.0.0.1:%d", programs.agentPort)
 	}
 	tunnel.StartServer(t)
-	for index := range agents {
+	for index := range options.Agents {
 		tunnel.StartAgent(t, index)
 	}
-	if agents > 0 {
+	if options.Agents > 0 {
 		tunnel.WaitReady(t, startLimit)
 	}
 	return tunnel
@@ -98,88 +117,3 @@ func (tunnel *Tunnel) WaitReady(t testing.TB, limit time.Duration) {
 	t.Helper()
 	MustWithin(t, limit, "the server's /readyz", tunnel.backing.serverReady)
 }
-
-// programs is the backing that starts adit.
-type programs struct {
-	dir      string
-	frontend Frontend
-
-	server                           *Process
-	agentPort, healthPort, adminPort int
-	agents                           map[int]*Process
-	agentHealthPorts                 map[int]int
-}
-
-func newPrograms(t testing.TB, dir string, frontend Frontend) *programs {
-	return &programs{
-		dir: dir, frontend: frontend,
-		agentPort: FreePort(t), healthPort: FreePort(t), adminPort: FreePort(t),
-		agents: map[int]*Process{}, agentHealthPorts: map[int]int{},
-	}
-}
-
-func (p *programs) startServer(t testing.TB) {
-	t.Helper()
-	p.server = StartProcess(t, p.dir, "server", Program(), append([]string{"server",
-		"--cluster-cert", Cert("server.crt"), "--cluster-key", Cert("server.key"),
-		"--cluster-ca-cert", Cert("ca.crt"),
-		"--agent-bind-address", "127.0.0.1", "--agent-port", fmt.Sprint(p.agentPort),
-		"--health-bind-address", "127.0.0.1", "--health-port", fmt.Sprint(p.healthPort),
-		"--admin-bind-address", "127.0.0.1", "--admin-port", fmt.Sprint(p.adminPort),
-		"--server-id", "counterparts", "--io", Driver()}, p.frontend.Flags()...)...)
-	server := p.server
-	MustWithin(t, startLimit, "the server's /healthz", func() error {
-		return server.Get(p.healthPort, "/healthz")
-	})
-	// Liveness says nothing about the frontend, and readiness needs an agent.
-	MustWithin(t, startLimit, "the frontend's socket", func() error {
-		conn, err := p.frontend.Connect()
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-	server.Ready(t)
-}
-
-func (p *programs) stopServer(t testing.TB, signal syscall.Signal) {
-	t.Helper()
-	// A drain may take 25 s; a test that stops a server has nothing to drain.
-	if err := p.server.Stop(signal, 10*time.Second); err != nil && signal != syscall.SIGKILL {
-		t.Fatalf("stopping the server by %v: %v", signal, err)
-	}
-}
-
-func (p *programs) startAgent(t testing.TB, index int) {
-	t.Helper()
-	name := fmt.Sprintf("agent-%d", index)
-	healthPort := FreePort(t)
-	agent := StartProcess(t, p.dir, name, Program(), "agent",
-		"--proxy-server-host", "127.0.0.1", "--proxy-server-port", fmt.Sprint(p.agentPort),
-		"--ca-cert", Cert("ca.crt"), "--agent-cert", Cert("agent.crt"), "--agent-key", Cert("agent.key"),
-		"--agent-id", name,
-		"--health-server-host", "127.0.0.1", "--health-server-port", fmt.Sprint(healthPort),
-		"--admin-bind-address", "127.0.0.1", "--admin-server-port", fmt.Sprint(FreePort(t)),
-		"--io", Driver())
-	agent.serves = func() *Process { return p.server }
-	p.agents[index], p.agentHealthPorts[index] = agent, healthPort
-	MustWithin(t, startLimit, name+"'s /readyz", func() error { return p.agentReady(index) })
-	agent.Ready(t)
-}
-
-func (p *programs) killAgent(t testing.TB, index int) {
-	t.Helper()
-	agent := p.agents[index]
-	if err := agent.Stop(syscall.SIGKILL, 5*time.Second); agent.command.ProcessState == nil {
-		t.Fatalf("killing agent %d: %v", index, err)
-	}
-}
-
-func (p *programs) serverReady() error { return p.server.Get(p.healthPort, "/readyz") }
-
-func (p *programs) agentReady(index int) error {
-	return p.agents[index].Get(p.agentHealthPorts[index], "/readyz")
-}
-
-// Cert is the path of a file that `adit certs` made.
-func Cert(file string) string { return filepath.Join(suite.certs, file) }

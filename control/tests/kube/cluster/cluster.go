@@ -34,8 +34,9 @@ type Cluster struct {
 }
 
 // Start brings everything up, with kube-apiserver's egress over the given
-// transport, and returns when the node's kubelet can be reached through it.
-func Start(t testing.TB, via harness.Transport) *Cluster {
+// transport and the given agent at the node, and returns when the node's kubelet
+// can be reached through it.
+func Start(t testing.TB, via harness.Transport, agent Agent) *Cluster {
 	t.Helper()
 	// Not t.TempDir: its long names do not fit into a socket address.
 	dir, err := os.MkdirTemp("", "adit-")
@@ -49,7 +50,7 @@ func Start(t testing.TB, via harness.Transport) *Cluster {
 	net := newNodeNamespace(t)
 	etcd := c.startEtcd()
 	frontend := harness.NewFrontend(t, dir, via)
-	c.startTunnel(net, frontend)
+	c.startTunnel(net, frontend, agent)
 	c.startApiserver(etcd, frontend)
 	c.Node = newNode(t, net, c.ca)
 	c.createObjects()
@@ -69,9 +70,9 @@ func (c *Cluster) startEtcd() string {
 	return clients
 }
 
-// startTunnel starts adit's server here and its agent at the node, and waits
+// startTunnel starts adit's server here and the agent at the node, and waits
 // for the agent.
-func (c *Cluster) startTunnel(net *namespace, frontend harness.Frontend) {
+func (c *Cluster) startTunnel(net *namespace, frontend harness.Frontend, agent Agent) {
 	t := c.t
 	t.Helper()
 	agentPort, health, admin := fmt.Sprint(harness.FreePort(t)), harness.FreePort(t), fmt.Sprint(harness.FreePort(t))
@@ -85,11 +86,7 @@ func (c *Cluster) startTunnel(net *namespace, frontend harness.Frontend) {
 	}
 	server := harness.StartProcess(t, c.dir, "server", harness.Program(), append(flags, frontend.Flags()...)...)
 	err := net.do(func() error {
-		harness.StartProcess(t, c.dir, "agent", harness.Program(),
-			"agent", "--agent-id", "node-1", "--io", harness.Driver(),
-			"--proxy-server-host", controlPlaneAddress, "--proxy-server-port", agentPort,
-			"--ca-cert", harness.Cert("ca.crt"),
-			"--agent-cert", harness.Cert("agent.crt"), "--agent-key", harness.Cert("agent.key"))
+		agent.start(c, agentPort)
 		return nil
 	})
 	if err != nil {

@@ -52,6 +52,9 @@ type Options struct {
 	ProbeInterval time.Duration
 	// Late is what a late answer takes, 300 ms if zero.
 	Late time.Duration
+	// Deaf has the agent read nothing more from its first dial on, whatever the
+	// target's name.
+	Deaf bool
 }
 
 // defaultInterval is the tests' second.

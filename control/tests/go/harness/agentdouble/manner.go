@@ -77,7 +77,7 @@ func mannerOf(address string) (Manner, string) {
 // beforeDial does what is wrong about the answer; false if there will be none.
 func (s *stream) beforeDial(manner Manner, random int64) bool {
 	switch manner {
-	case Silent, Deaf:
+	case Silent:
 		return false
 	case DialClosed:
 		_ = s.send(packet.DialCls(random))

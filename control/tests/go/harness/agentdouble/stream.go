@@ -145,12 +145,14 @@ func (s *stream) handle(p *packet.Packet) (stop bool) {
 	case client.PacketType_DIAL_REQ:
 		request := p.GetDialRequest()
 		manner, _ := mannerOf(request.Address)
+		if manner == Deaf || s.agent.options.Deaf {
+			return true
+		}
 		s.dials.Add(1)
 		go func() {
 			defer s.dials.Done()
 			s.dial(request)
 		}()
-		return manner == Deaf
 	case client.PacketType_DATA:
 		data := p.GetData()
 		if data.ConnectID == 0 {

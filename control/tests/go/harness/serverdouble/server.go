@@ -105,6 +105,12 @@ func (s *Server) Stop() {
 	s.front.Stop()
 }
 
+// ServeFrontend takes kube-apiserver's connections from a listener, which it
+// closes with the server.
+func (s *Server) ServeFrontend(listener net.Listener) {
+	go func() { _ = s.front.Serve(listener) }()
+}
+
 // Dial goes the way of kube-apiserver: konnectivity-client's tunnel for a single
 // use, whose gRPC connection lies within this process.
 func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {

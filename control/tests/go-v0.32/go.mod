@@ -1,4 +1,4 @@
-module adit.test/counterparts-old
+module adit.test/counterparts-v0.32
 
 go 1.26.0
 
