@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Connection`] is all of it for one connection, and carries gRPC calls; between two of adit's own ends it carries
-//! pipes instead ([`Connection::client_of_pipes`]). No listener offers it, and nothing dials with it, yet.
+//! pipes instead ([`Connection::client_of_pipes`]).
 //!
 //! **What is bounded, and by whom.** Input waits where it was received until the event before it was taken, and one
 //! unfinished frame is copied out; so a connection holds one frame's events. While [`HTTP2_OUTPUT_BYTES_TARGET`] of

@@ -10,7 +10,7 @@
 //! kubernetes-sigs/apiserver-network-proxy at commit 4f8517c1, whose client is compiled into kube-apiserver.
 //!
 //! Deliberately absent: HTTP/2 itself, sockets, a clock (deadlines are the caller's), the choice of an agent, and what
-//! carries a tunnel behind the server. No listener offers this yet.
+//! carries a tunnel behind the server.
 
 mod agent;
 mod backend;

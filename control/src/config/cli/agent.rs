@@ -62,7 +62,7 @@ pub(crate) struct AgentFlags {
     /// HTTP port for metrics
     #[arg(long, value_name = "PORT", default_value_t = 8094)]
     pub(crate) admin_server_port: i64,
-    /// For gRPC legs, which this version has not; may not lengthen QUIC's own liveness
+    /// Silence after which Konnectivity's server is asked for a sign of life; at least 35s, at most 60s
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(crate) keepalive_time: GoDuration,
     /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all

@@ -80,10 +80,10 @@ pub(crate) struct ServerFlags {
     /// destHost,default
     #[arg(long, value_name = "LIST", default_value = "default")]
     pub(crate) proxy_strategies: String,
-    /// For gRPC legs, which this version has not; may not lengthen QUIC's own liveness
+    /// Silence after which an agent over TCP is asked for a sign of life; at least 10s, at most 30s
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(crate) keepalive_time: GoDuration,
-    /// For gRPC frontends, which this version has not
+    /// Silence after which a frontend in GRPC mode is asked for a sign of life; at least 10s
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(crate) frontend_keepalive_time: GoDuration,
     /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all
