@@ -259,10 +259,11 @@ struct AgentPart {
 impl Part for AgentPart {
     fn event(&mut self, shard: ShardId, event: Event, _posts: &mut Vec<Post>) {
         match event {
-            Event::ServerReady { index, welcome, remote } => {
+            Event::ServerReady { index, welcome, remote, transport } => {
                 self.ready.insert(index);
                 let (server_id, version) = (welcome.server_id, welcome.version);
-                tracing::info!(index, %remote, server_id, version, "connected to the server");
+                let transport = transport.word();
+                tracing::info!(index, %remote, transport, server_id, version, "connected to the server");
             }
             Event::ServerLost { index, reason, retry_in, was_ready } => {
                 self.ready.remove(&index);

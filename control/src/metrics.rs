@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use adit_dataplane::port::{DialOutcome, ShardReport};
+use adit_dataplane::port::{Carried, DialOutcome, PeerTransport, ShardReport};
 use adit_io::{Counters, OpKind};
 
 use crate::admin::text::{Kind, Text};
@@ -90,6 +90,10 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> String {
     text.family("adit_shards_reporting", Kind::Gauge, "Shards whose figures this document holds.")
         .sample(&[], reports.len());
     shard_families(&mut text, &reports);
+    transports(&mut text, &reports);
+    if snapshot.role == "server" {
+        grpc_connections(&mut text, &reports);
+    }
     io_families(&mut text, &reports);
     slots(&mut text, &reports);
     handshakes(&mut text, &reports);
@@ -118,8 +122,12 @@ fn peers(text: &mut Text, snapshot: &Snapshot<'_>) {
         _ => ("adit_servers", "Servers connected."),
     };
     text.family(peers, Kind::Gauge, help).sample(&[], snapshot.peers);
-    text.family("adit_tunnel_connections", Kind::Gauge, "QUIC connections whose peer was welcomed.")
-        .sample(&[], snapshot.connections);
+    text.family(
+        "adit_tunnel_connections",
+        Kind::Gauge,
+        "Connections whose peer was welcomed, whatever carries them.",
+    )
+    .sample(&[], snapshot.connections);
     text.family(
         "adit_peers_refused_total",
         Kind::Counter,
@@ -166,6 +174,27 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
         "TLS sessions of frontends that broke after their handshake.",
         |r| r.stats.frontend_sessions_broken,
     ),
+    (
+        "adit_frontend_http2_connections",
+        Kind::Gauge,
+        "Frontend connections that speak GRPC mode; their calls are in adit_grpc_connections.",
+        |r| r.stats.grpc_connections_open,
+    ),
+    (
+        "adit_frontend_http2_broken_total",
+        Kind::Counter,
+        "Frontend connections in GRPC mode closed because the client broke HTTP/2, flooded, or did not answer PING.",
+        |r| r.stats.grpc_connections_broken,
+    ),
+    (
+        "adit_agents_refused_over_tcp_total",
+        Kind::Counter,
+        "Agents' TCP connections closed at once: no room, or too many handshakes.",
+        |r| r.stats.agents_refused_over_tcp,
+    ),
+    ("adit_carriers_open", Kind::Gauge, "Connections with peers over TCP, welcome or not yet.", |r| {
+        r.stats.carriers_open
+    }),
     ("adit_heads_refused_total", Kind::Counter, "Request heads refused with a 4xx.", |r| {
         r.stats.heads_refused
     }),
@@ -183,7 +212,7 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
     (
         "adit_tunnels_open",
         Kind::Gauge,
-        "Entries of the tunnel table: heads, dials, tunnels, refusals.",
+        "Tunnels, and what may become one or was one: heads, dials, refusals.",
         |r| r.stats.tunnels_open,
     ),
     ("adit_tunnels_finished_total", Kind::Counter, "Tunnels that ended in order.", |r| {
@@ -198,6 +227,12 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
         "Tunnels reset because stopped readers held too much.",
         |r| r.stats.tunnels_over_budget,
     ),
+    (
+        "adit_readers_cut_off_total",
+        Kind::Counter,
+        "Tunnels over Konnectivity's protocol, which has no flow control, cut off because their reader stopped.",
+        |r| r.stats.readers_cut_off,
+    ),
     ("adit_stopped_readers", Kind::Gauge, "Readers that have not taken their bytes.", |r| {
         r.stats.stopped_readers
     }),
@@ -207,7 +242,6 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
     ("adit_tunnel_to_socket_bytes_total", Kind::Counter, "Payload sent from streams to sockets.", |r| {
         r.stats.bytes_to_sockets
     }),
-    ("adit_sessions_ready", Kind::Gauge, "Sessions with peers that are welcome.", |r| r.stats.sessions_ready),
     (
         "adit_sessions_refused_total",
         Kind::Counter,
@@ -269,6 +303,44 @@ const SHARD_FAMILIES: &[ShardFamily] = &[
         r.stats.events_dropped
     }),
 ];
+
+type TransportFamily = (&'static str, &'static str, fn(&Carried) -> u64);
+
+const TRANSPORT_FAMILIES: &[TransportFamily] = &[
+    (
+        "adit_sessions_ready",
+        "Sessions with peers that are welcome; konnectivity: over TCP with a peer that is no adit.",
+        |carried| carried.sessions,
+    ),
+    ("adit_session_tunnels", "Tunnels on sessions, dials included, by what carries them.", |carried| {
+        carried.tunnels
+    }),
+];
+
+fn transports(text: &mut Text, reports: &Reports<'_>) {
+    for (name, help, value) in TRANSPORT_FAMILIES {
+        let mut family = text.family(name, Kind::Gauge, help);
+        for (shard, report) in reports {
+            for carried in &report.carried {
+                family.sample(&[("shard", shard), ("transport", carried.transport.word())], value(carried));
+            }
+        }
+    }
+}
+
+/// Konnectivity's `grpc_connections`: what is called so are calls, of clients and of agents.
+fn grpc_connections(text: &mut Text, reports: &Reports<'_>) {
+    let help =
+        "Calls of Konnectivity's gRPC methods that are open: Proxy by frontends, Connect by its agents.";
+    let mut family = text.family("adit_grpc_connections", Kind::Gauge, help);
+    let old = |carried: &&Carried| carried.transport == PeerTransport::Konnectivity;
+    for (shard, report) in reports {
+        let connects: u64 = report.carried.iter().filter(old).map(|carried| carried.sessions).sum();
+        family
+            .sample(&[("shard", shard), ("service_method", "Proxy")], report.stats.grpc_calls_open)
+            .sample(&[("shard", shard), ("service_method", "Connect")], connects);
+    }
+}
 
 fn io_families(text: &mut Text, reports: &Reports<'_>) {
     for (name, help, value) in [

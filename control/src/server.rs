@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::config::{Role, ServerRole};
-use adit_dataplane::port::{Command, ConnectionKey, DialOutcome, Event, ListenerKind, ShardId, Verdict};
+use adit_dataplane::port::{
+    Command, ConnectionKey, DialOutcome, Event, ListenerKind, PeerTransport, ShardId, Verdict,
+};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
 use adit_dataplane::route::Strategy;
 use adit_dataplane::stream::tls::ClientName;
@@ -211,8 +213,9 @@ struct ServerPart {
 impl Part for ServerPart {
     fn event(&mut self, shard: ShardId, event: Event, posts: &mut Vec<Post>) {
         match event {
-            Event::AgentPresented { connection, hello, certificates, remote } => {
-                let verdict = self.presented(connection, &hello, !certificates.is_empty(), remote);
+            Event::AgentPresented { connection, hello, certificates, remote, transport } => {
+                let authenticated = !certificates.is_empty();
+                let verdict = self.presented(connection, &hello, authenticated, remote, transport);
                 if matches!(verdict, Verdict::Accept(_)) {
                     // Before the verdict: an agent that believes it is connected can be chosen.
                     posts.push(Post::Routes(self.registry.routes()));
@@ -290,21 +293,24 @@ impl ServerPart {
         hello: &Hello,
         authenticated: bool,
         remote: SocketAddr,
+        transport: PeerTransport,
     ) -> Verdict {
         let verdict =
             self.registry.present(connection, hello, authenticated, remote, Instant::now(), &self.welcome);
         let (agent_id, version) = (hello.agent_id.as_str(), hello.version.as_str());
+        let transport = transport.word();
         match &verdict {
             Verdict::Accept(_) if self.registry.connections_of(agent_id) == 1 => {
-                tracing::info!(agent_id, %remote, version, identifiers = hello.identifiers, "agent connected");
+                let identifiers = &hello.identifiers;
+                tracing::info!(agent_id, %remote, transport, version, identifiers, "agent connected");
             }
             Verdict::Accept(_) => {
                 let connections = self.registry.connections_of(agent_id);
-                tracing::debug!(agent_id, %remote, connections, "agent's further connection");
+                tracing::debug!(agent_id, %remote, transport, connections, "agent's further connection");
             }
             Verdict::Refuse(reason) => {
                 let remedy = remedy(Side::Server, reason);
-                tracing::warn!(agent_id, %remote, version, reason, remedy, "agent refused");
+                tracing::warn!(agent_id, %remote, transport, version, reason, remedy, "agent refused");
             }
         }
         verdict

@@ -82,12 +82,16 @@ pub const AGENT_STREAMS_INITIAL: u32 = 1024;
 pub const AGENT_STREAMS_MAX: u32 = 65_536;
 /// Longest control message and longest stream header or dial response, length prefix excluded.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
-/// Silence after which an agent sends a keep-alive.
-pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(4);
+/// Silence after which an agent sends a keep-alive. One that has nothing to say finds out no sooner that no UDP passes
+/// any more, and its tunnels are to be over TCP within 5 s.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(2500);
 /// Silence after which a connection is closed.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Unanswered data after which a connection is suspect, at least; three PTOs if that is longer.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Unanswered data after which a connection is suspect on a slow path, where three PTOs take longer but one does not:
+/// what takes its place (TCP, where no UDP passes) is to be there before the connection is closed.
+pub const SUSPECT_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Unanswered data after which a connection is closed.
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Data that is not acknowledged, while other things are received, after which a connection is closed; twice the time
@@ -339,7 +343,12 @@ const _: () = {
     assert!(AGENT_DIAL_TIME_MAX.as_millis() * 2 < ANSWER_TIME_MAX.as_millis());
     // A keep-alive and three repetitions fit into the idle time.
     assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
-    assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
+    assert!(
+        (KEEP_ALIVE_INTERVAL.as_millis() + SUSPECT_AFTER_MIN.as_millis() + QUIC_HEAD_START.as_millis())
+            < 4000
+    );
+    assert!(SUSPECT_AFTER_MIN.as_millis() < SUSPECT_AFTER_MAX.as_millis());
+    assert!(SUSPECT_AFTER_MAX.as_millis() * 2 < UNANSWERED_TIME_MAX.as_millis());
     // A connection is probed several times before it is given up.
     assert!(UNANSWERED_TIME_MAX.as_millis() * 2 <= UNACKNOWLEDGED_TIME_MAX.as_millis());
     assert!(PROBE_INTERVAL_MAX.as_millis() * 4 < UNANSWERED_TIME_MAX.as_millis());

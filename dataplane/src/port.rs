@@ -79,6 +79,32 @@ impl fmt::Debug for TcpRoute {
     }
 }
 
+/// What carries a connection between server and agent, for metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerTransport {
+    /// QUIC.
+    Quic,
+    /// TCP, where both ends are adit.
+    Tcp,
+    /// TCP, where one of the ends is Konnectivity's.
+    Konnectivity,
+}
+
+impl PeerTransport {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Quic, Self::Tcp, Self::Konnectivity];
+
+    /// The word for it, in labels and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Konnectivity => "konnectivity",
+        }
+    }
+}
+
 /// What control says of an agent that presented itself.
 #[derive(Clone, Debug)]
 pub enum Verdict {
@@ -166,6 +192,8 @@ pub enum Event {
         certificates: Vec<Vec<u8>>,
         /// Its current address.
         remote: SocketAddr,
+        /// What carries the connection.
+        transport: PeerTransport,
     },
     /// Server: an agent's connection ended.
     AgentGone {
@@ -205,8 +233,10 @@ pub enum Event {
         index: u32,
         /// What it said.
         welcome: Box<Welcome>,
-        /// Its address.
+        /// Its address; a proxy's, where the way leads through one.
         remote: SocketAddr,
+        /// What carries the connection.
+        transport: PeerTransport,
     },
     /// Agent: the connection ended or an attempt failed. The shard tries again by itself.
     ServerLost {
@@ -267,12 +297,25 @@ pub struct ShardReport {
     pub large_slots: SlotUse,
     /// Use of datagram receive slots.
     pub datagram_slots: SlotUse,
-    /// Each connection's path.
+    /// Each QUIC connection's path.
     pub paths: Vec<PathReport>,
+    /// What each transport carries.
+    pub carried: [Carried; PeerTransport::ALL.len()],
     /// What the QUIC endpoint did outside any connection.
     pub endpoint: EndpointCounts,
     /// Handshakes that others began and that have not ended.
     pub handshakes_under_way: u64,
+}
+
+/// What a transport carries now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Which.
+    pub transport: PeerTransport,
+    /// Connections of it whose peers are welcome.
+    pub sessions: u64,
+    /// Tunnels on its connections, dials included.
+    pub tunnels: u64,
 }
 
 /// One QUIC connection's path.

@@ -43,7 +43,7 @@ pub struct ShardStats {
     pub dials_pending: u64,
     /// Tunnels established.
     pub tunnels_established: u64,
-    /// Entries of the tunnel table now: heads being read, dials, tunnels, refusals being read.
+    /// Heads being read, dials, tunnels, refusals being read, now; not connections that carry tunnels.
     pub tunnels_open: u64,
     /// Tunnels that ended in order: both directions finished.
     pub tunnels_finished: u64,

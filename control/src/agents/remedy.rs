@@ -29,7 +29,15 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "check the clocks of this machine and of the server's",
     ),
     (
-        &["UnknownIssuer", "UnknownCA", "unknown issuer", "unknown CA", "BadSignature", "BadCertificate"],
+        &[
+            "UnknownIssuer",
+            "UnknownCA",
+            "unknown issuer",
+            "unknown CA",
+            "BadSignature",
+            "BadCertificate",
+            "DecryptError",
+        ],
         "the agent's certificate was signed by a CA that is not in --cluster-ca-cert, or the agent's --ca-cert does \
          not hold the CA of --cluster-cert",
         "the server's certificate was signed by a CA that is not in --ca-cert, or the server's --cluster-ca-cert does \

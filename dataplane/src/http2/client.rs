@@ -181,6 +181,10 @@ impl Connection {
             return;
         }
         self.peer_leaves = true;
+        if self.usage == Use::Pipes {
+            // There it is the end of everything, and why is told with it.
+            return;
+        }
         while let Some((&stream, _)) = self.streams.last_key_value()
             && stream > last
         {

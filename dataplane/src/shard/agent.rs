@@ -30,7 +30,6 @@ impl<D: DatagramDriver> Shard<D> {
             self.stop_stream(conn, stream, ResetCode::Full);
             return;
         };
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.by_stream.insert((conn, stream), key);
         self.on_tunnel_joined(conn);
         self.set_deadline(key, self.now + HELLO_TIME_MAX);

@@ -29,7 +29,6 @@ impl<D: DatagramDriver> Shard<D> {
         match self.tunnels.insert(entry) {
             Ok(key) => {
                 self.agent_tls.begin();
-                self.stats.tunnels_open = self.tunnels.len() as u64;
                 self.set_deadline(key, self.now + TCP_HANDSHAKE_TIME_MAX);
                 self.queue(key);
             }
@@ -45,13 +44,14 @@ impl<D: DatagramDriver> Shard<D> {
         let Role::Server(role) = &self.config.role else { return };
         let Some(tls) = self.tunnels.get(key).and_then(|entry| entry.tls.as_ref()) else { return };
         let Some(remote) = tls.remote() else { return };
-        let carrier = match AgentProtocol::of(tls.alpn()) {
+        let protocol = AgentProtocol::of(tls.alpn());
+        let carrier = match protocol {
             AgentProtocol::AditH2 => Pipes::server(self.now).map(|pipes| Box::new(pipes) as Box<dyn Carrier>),
             AgentProtocol::Grpc => OldAgent::new(self.now, role.keep_alive, self.rng.random())
                 .map(|agent| Box::new(agent) as Box<dyn Carrier>),
         };
         match carrier {
-            Ok(carrier) => self.begin_carrier(key, carrier, remote),
+            Ok(carrier) => self.begin_carrier(key, carrier, remote, protocol),
             Err(error) => self.give_up_handshake(key, &error.to_string()),
         }
     }

@@ -15,6 +15,7 @@ use crate::carrier::{Carrier, CarrierEvent};
 use crate::config::Role;
 use crate::quic::{ConnId, Fault, LostKind, LostReason, StreamId};
 use crate::stream::table::Key;
+use crate::stream::tls::AgentProtocol;
 
 /// A carrier and its connection.
 #[derive(Debug)]
@@ -22,13 +23,21 @@ pub(crate) struct CarrierLink {
     pub(crate) carrier: Box<dyn Carrier>,
     /// The other end of its TCP connection.
     pub(crate) remote: SocketAddr,
+    /// What its ends agreed to speak.
+    pub(crate) protocol: AgentProtocol,
 }
 
 impl<D: DatagramDriver> Shard<D> {
     /// The bytes on this entry's socket are this carrier's from now on.
-    pub(super) fn begin_carrier(&mut self, key: Key, carrier: Box<dyn Carrier>, remote: SocketAddr) {
+    pub(super) fn begin_carrier(
+        &mut self,
+        key: Key,
+        carrier: Box<dyn Carrier>,
+        remote: SocketAddr,
+        protocol: AgentProtocol,
+    ) {
         let Some(entry) = self.tunnels.get_mut(key) else { return };
-        entry.phase = Phase::Carrier(CarrierLink { carrier, remote });
+        entry.phase = Phase::Carrier(CarrierLink { carrier, remote, protocol });
         entry.deadline = None;
         self.stats.carriers_open += 1;
         self.queue(key);

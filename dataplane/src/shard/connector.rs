@@ -387,7 +387,8 @@ impl<D: DatagramDriver> Shard<D> {
     fn retire(&mut self, old: ConnId, new: ConnId) {
         let same = match (self.sessions.get(&old), self.sessions.get(&new)) {
             (Some(old), Some(new)) => {
-                old.server_instance == new.server_instance && (old.tunnels > 0 || !old.finishing.is_empty())
+                let may_have_some = old.has_control() || old.tunnels > 0 || !old.finishing.is_empty();
+                old.server_instance == new.server_instance && may_have_some
             }
             _ => false,
         };

@@ -104,9 +104,13 @@ impl<D: DatagramDriver> Shard<D> {
         usize::try_from(self.stats.carriers_open).unwrap_or(usize::MAX)
     }
 
-    /// Whether the peers have everything that ended tunnels sent, or there is no time left for it.
+    /// Whether the peers have everything that ended tunnels sent and have read it, or there is no time left for it. One
+    /// that does not answer is not waited for.
     fn is_acknowledged(&self, deadline: Instant) -> bool {
-        self.now >= deadline || self.sessions.values().all(|session| session.finishing.is_empty())
+        self.now >= deadline
+            || self.sessions.iter().all(|(conn, session)| {
+                session.finishing.is_empty() && (!session.awaits_the_peer() || self.quic.is_suspect(*conn))
+            })
     }
 
     fn has_said_goodbye(session: &super::session::Session) -> bool {

@@ -86,7 +86,6 @@ impl<D: DatagramDriver> Shard<D> {
         match self.tunnels.insert(tunnel) {
             Ok(key) => {
                 self.stats.frontends_accepted += 1;
-                self.stats.tunnels_open = self.tunnels.len() as u64;
                 self.set_deadline(key, self.now + CONNECT_HEAD_TIME_MAX);
                 self.queue(key);
             }

@@ -117,7 +117,6 @@ impl<D: DatagramDriver> Shard<D> {
             self.driver.close(socket, Close::Reset);
             return None;
         };
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.stats.dials_pending += 1;
         self.set_deadline(key, deadline);
         self.queue(key);
@@ -160,7 +159,6 @@ impl<D: DatagramDriver> Shard<D> {
         };
         self.forget_refused(key);
         let Some(tunnel) = self.tunnels.remove(key) else { return };
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.stats.dials_pending -= 1;
         let Phase::Moving(dial, chosen) = tunnel.phase else { return };
         self.stats.dials_handed_over += 1;

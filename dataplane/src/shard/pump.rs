@@ -319,7 +319,6 @@ impl<D: DatagramDriver> Shard<D> {
         if matches!(tunnel.phase, Phase::Open | Phase::Broken) && code.is_some() {
             self.stats.tunnels_reset += 1;
         }
-        self.stats.tunnels_open = self.tunnels.len() as u64;
     }
 
     /// Takes the stream off a tunnel. What of it is not over in order is reset with this code.

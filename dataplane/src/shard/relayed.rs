@@ -48,7 +48,6 @@ impl<D: DatagramDriver> Shard<D> {
         let Ok(key) = self.tunnels.insert(Tunnel::new(Phase::Relayed(Box::new(relayed)))) else {
             return self.say_back(home, id, Part::Reset(ResetCode::Full));
         };
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.relayed.insert((home, id), key);
         match self.open_stream(conn) {
             Ok(Some(stream)) => self.join_relayed(key, conn, stream),

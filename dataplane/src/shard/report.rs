@@ -3,7 +3,12 @@
 use adit_io::{DatagramDriver, SlotSize};
 
 use super::Shard;
-use crate::port::{Event, PathReport, ShardReport};
+use super::links::carrier_of_conn;
+use super::session::Session;
+use super::tunnel::Phase;
+use crate::port::{Carried, Event, PathReport, PeerTransport, ShardReport};
+use crate::quic::ConnId;
+use crate::stream::tls::AgentProtocol;
 
 /// What a shard still holds. All zero when nothing is connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +57,7 @@ impl<D: DatagramDriver> Shard<D> {
     #[must_use]
     pub fn figures(&self) -> ShardReport {
         let mut stats = self.stats.clone();
+        stats.tunnels_open = self.tunnels.iter().filter(|(_, entry)| !entry.is_carrying()).count() as u64;
         stats.stopped_readers = self.stopped_readers() as u64;
         stats.events_dropped = self.mailbox.dropped();
         let paths = self
@@ -79,8 +85,30 @@ impl<D: DatagramDriver> Shard<D> {
             large_slots: self.driver.stream_slots(SlotSize::Large),
             datagram_slots: self.driver.datagram_slots(),
             paths,
+            carried: PeerTransport::ALL.map(|transport| self.carried_by(transport)),
             endpoint: *self.quic.endpoint_counts(),
             handshakes_under_way: self.quic.half_open() as u64,
+        }
+    }
+
+    fn carried_by(&self, transport: PeerTransport) -> Carried {
+        let its = || self.sessions.iter().filter(|(conn, _)| self.transport_of(**conn) == Some(transport));
+        Carried {
+            transport,
+            sessions: its().filter(|(_, session)| Session::is_ready(session)).count() as u64,
+            tunnels: its().map(|(_, session)| u64::from(session.tunnels)).sum(),
+        }
+    }
+
+    /// What carries a connection; `None` for one over TCP that is not that far, or gone.
+    pub(super) fn transport_of(&self, conn: ConnId) -> Option<PeerTransport> {
+        let Some(key) = carrier_of_conn(conn) else { return Some(PeerTransport::Quic) };
+        match &self.tunnels.get(key)?.phase {
+            Phase::Carrier(link) => Some(match link.protocol {
+                AgentProtocol::AditH2 => PeerTransport::Tcp,
+                AgentProtocol::Grpc => PeerTransport::Konnectivity,
+            }),
+            _ => None,
         }
     }
 

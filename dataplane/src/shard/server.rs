@@ -352,6 +352,17 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
+    /// An agent's connection is there, or another shard has one: dials that wait for an agent that does not answer may
+    /// go there.
+    pub(super) fn move_dials_from_suspects(&mut self) {
+        if self.stats.dials_pending == 0 {
+            return;
+        }
+        let suspects: Vec<ConnId> =
+            self.sessions.keys().copied().filter(|conn| self.quic.is_suspect(*conn)).collect();
+        suspects.into_iter().for_each(|conn| self.move_dials_from_suspect(conn));
+    }
+
     /// Whether a dial that is with an agent could be with another.
     fn has_other_candidate(&mut self, key: Key, healthy_only: bool) -> bool {
         let Some(conn) = self.tunnels.get(key).and_then(super::tunnel::Tunnel::conn) else { return false };

@@ -41,7 +41,6 @@ impl<D: DatagramDriver> Shard<D> {
         let mut entry = Tunnel::new(Phase::Reaching(addr));
         entry.tls_peer = TlsPeer::Server(index);
         let key = self.tunnels.insert(entry).map_err(|_| "the table of tunnels is full".to_owned())?;
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.set_deadline(key, self.now + TCP_HANDSHAKE_TIME_MAX);
         self.submit(Op::Connect { addr }, Purpose::Connect(0), key);
         Ok(conn_of_carrier(key))
@@ -117,7 +116,8 @@ impl<D: DatagramDriver> Shard<D> {
             user_agent: concat!("adit/", env!("CARGO_PKG_VERSION")),
             keep_alive: role.keep_alive,
         };
-        let carrier = match AgentProtocol::of(tls.alpn()) {
+        let protocol = AgentProtocol::of(tls.alpn());
+        let carrier = match protocol {
             AgentProtocol::AditH2 => Pipes::agent(self.now)
                 .map(|pipes| Box::new(pipes) as Box<dyn Carrier>)
                 .map_err(|error| error.to_string()),
@@ -130,7 +130,7 @@ impl<D: DatagramDriver> Shard<D> {
                 let conn = conn_of_carrier(key);
                 self.sessions.insert(conn, Session::new(index));
                 self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
-                self.begin_carrier(key, carrier, remote);
+                self.begin_carrier(key, carrier, remote, protocol);
             }
             Err(error) => self.give_up_handshake(key, &error),
         }

@@ -45,7 +45,10 @@ pub(super) struct Session {
     reader: FrameReader,
     out: VecDeque<Bytes>,
     deadline: Option<Instant>,
+    /// The peer takes nothing new.
     draining: bool,
+    /// This end takes nothing new, and the peer was told so on the control stream.
+    said_drain: bool,
     /// Server: control was told of it.
     presented: bool,
     /// Agent: the server that answered.
@@ -74,6 +77,7 @@ impl Session {
             out: VecDeque::new(),
             deadline: None,
             draining: false,
+            said_drain: false,
             presented: false,
             server_id: String::new(),
             server_instance: Vec::new(),
@@ -95,6 +99,22 @@ impl Session {
     /// The peer takes nothing new.
     pub(super) const fn on_drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Whether nothing of it is left at this end.
+    fn is_empty(&self) -> bool {
+        self.tunnels == 0 && self.finishing.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether the peer still has to say that it has nothing left: it may have received what it has not read, and would
+    /// lose that if the connection was closed.
+    pub(super) const fn awaits_the_peer(&self) -> bool {
+        self.is_ready() && self.said_drain && !self.draining
+    }
+
+    /// Whether its peer says more of it than the peer's protocol does by itself.
+    pub(super) const fn has_control(&self) -> bool {
+        self.control.is_some()
     }
 
     pub(super) const fn was_presented(&self) -> bool {
@@ -181,17 +201,8 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn pump_session(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Some(stream) = session.control else { return };
-        if session.is_closing() {
+        if session.is_closing() || !self.write_session(conn) {
             return;
-        }
-        if !session.out.is_empty() {
-            let mut out = std::mem::take(&mut session.out);
-            let state = self.write_stream(conn, stream, &mut out);
-            let Some(session) = self.sessions.get_mut(&conn) else { return };
-            session.out = out;
-            if state.is_err() {
-                return;
-            }
         }
         loop {
             let mut chunks = Vec::new();
@@ -211,6 +222,21 @@ impl<D: DatagramDriver> Shard<D> {
                 }
             }
         }
+    }
+
+    /// Writes what is to be said. False when nobody will have it.
+    fn write_session(&mut self, conn: ConnId) -> bool {
+        let Some(session) = self.sessions.get_mut(&conn) else { return false };
+        let Some(stream) = session.control else { return false };
+        if session.out.is_empty() {
+            return true;
+        }
+        let mut out = std::mem::take(&mut session.out);
+        let state = self.write_stream(conn, stream, &mut out);
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.out = out;
+        }
+        state.is_ok()
     }
 
     fn hear(&mut self, conn: ConnId) -> Result<(), WireError> {
@@ -245,7 +271,10 @@ impl<D: DatagramDriver> Shard<D> {
                 self.present(conn, Box::new(hello));
             }
             (ControlMessage::Welcome(welcome), State::Greeting) if agent => self.on_welcome(conn, welcome),
-            (ControlMessage::Drain(_), State::Ready) => session.draining = true,
+            (ControlMessage::Drain(_), State::Ready) => {
+                session.draining = true;
+                self.on_less(conn);
+            }
             // Tokens are looked at when there is token authentication; counts when there are several servers.
             (ControlMessage::Token(_) | ControlMessage::ServerCount(_), State::Ready) => {}
             (message, _) => return Err(WireError::Unexpected(message.name())),
@@ -259,12 +288,13 @@ impl<D: DatagramDriver> Shard<D> {
         session.state = State::Verdict;
         session.presented = true;
         self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
-        let Some(remote) = self.remote_of(conn) else { return };
+        let (Some(remote), Some(transport)) = (self.remote_of(conn), self.transport_of(conn)) else { return };
         let event = Event::AgentPresented {
             connection: self.connection_key(conn),
             hello,
             certificates: self.certificates_of(conn),
             remote,
+            transport,
         };
         self.mailbox.send(event);
     }
@@ -278,11 +308,11 @@ impl<D: DatagramDriver> Shard<D> {
         let index = session.index;
         self.quic.welcome(conn, AGENT_STREAMS_INITIAL);
         self.stats.sessions_ready += 1;
-        let Some(remote) = self.remote_of(conn) else { return };
+        let (Some(remote), Some(transport)) = (self.remote_of(conn), self.transport_of(conn)) else { return };
         let welcome = Box::new(welcome);
         self.on_link_ready(conn, index, &welcome);
         if self.sessions.get(&conn).is_some_and(Session::is_ready) {
-            self.mailbox.send(Event::ServerReady { index, welcome, remote });
+            self.mailbox.send(Event::ServerReady { index, welcome, remote, transport });
         }
     }
 
@@ -307,6 +337,7 @@ impl<D: DatagramDriver> Shard<D> {
                 } else {
                     self.welcome_over_carrier(conn, &welcome);
                 }
+                self.move_dials_from_suspects();
             }
             Verdict::Refuse(reason) => {
                 self.stats.sessions_refused += 1;
@@ -333,9 +364,12 @@ impl<D: DatagramDriver> Shard<D> {
 
     fn say_drain(&mut self, conn: ConnId, drain: Drain) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if std::mem::replace(&mut session.said_drain, session.control.is_some()) {
+            return;
+        }
         if session.control.is_some() {
             session.out.extend(ControlMessage::Drain(drain).to_frame());
-            self.pump_session(conn);
+            self.write_session(conn);
         } else {
             self.drain_carrier(conn);
         }
@@ -367,7 +401,7 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn on_tunnel_left(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.tunnels = session.tunnels.saturating_sub(1);
-        self.close_if_replaced(conn);
+        self.on_less(conn);
     }
 
     /// A stream was ended; until the peer has all of it, its connection must stay.
@@ -382,7 +416,7 @@ impl<D: DatagramDriver> Shard<D> {
         if let Some(session) = self.sessions.get_mut(&conn)
             && session.finishing.remove(&stream)
         {
-            self.close_if_replaced(conn);
+            self.on_less(conn);
         }
     }
 
@@ -390,14 +424,21 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn make_lame(&mut self, conn: ConnId) {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.lame = true;
-            self.close_if_replaced(conn);
+            self.on_less(conn);
         }
     }
 
-    fn close_if_replaced(&mut self, conn: ConnId) {
-        let over = |session: &Session| session.lame && session.tunnels == 0 && session.finishing.is_empty();
-        if self.sessions.get(&conn).is_some_and(over) {
+    /// There may be nothing left on a connection that takes nothing new: then the peer is told so, and where the peer
+    /// has said the same a connection that was replaced is closed.
+    fn on_less(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        if !session.is_ready() || !session.is_empty() {
+            return;
+        }
+        if session.lame && !session.awaits_the_peer() {
             self.close_session(conn, CloseCode::NoError, "replaced by a newer connection");
+        } else if session.draining && session.has_control() {
+            self.say_drain(conn, Drain { deadline_ms: 0, reason: "nothing is left".to_owned() });
         }
     }
 }

@@ -10,11 +10,11 @@ use bytes::{Bytes, BytesMut};
 use rustls::ServerConfig;
 
 use super::Shard;
-use super::carriers::socket_failed;
 use super::token::Purpose;
 use super::tunnel::{Phase, TlsPeer, Tunnel};
 use crate::limits::CONNECT_HEAD_TIME_MAX;
 use crate::port::{DialOutcome, Event};
+use crate::quic::{Fault, LostKind, LostReason};
 use crate::stream::table::Key;
 use crate::stream::tls::{TlsFailure, TlsSession};
 use crate::wire::ResetCode;
@@ -199,7 +199,10 @@ impl<D: DatagramDriver> Shard<D> {
             }
             Phase::Handshake => self.leave_handshake(key, reason),
             Phase::Grpc(_) => self.leave_grpc(key),
-            Phase::Carrier(_) => self.leave_carrier(key, socket_failed()),
+            Phase::Carrier(_) => {
+                // A TLS 1.3 server refuses an agent's certificate when the agent has long believed it was accepted.
+                self.leave_carrier(key, LostReason::new(LostKind::TlsPeer, Fault::Peer, true, reason));
+            }
             Phase::Open => {
                 self.stats.tunnels_reset += 1;
                 self.detach_stream(key, ResetCode::ResetByPeer);

@@ -66,7 +66,10 @@ impl<D: DatagramDriver> Shard<D> {
             Command::AgentTls(config) => self.agent_tls.publish(config),
             Command::Server(target) => self.on_server_target(target),
             Command::Verdict { connection, verdict } => self.on_verdict(connection, verdict),
-            Command::Routes(routes) => self.routes = routes,
+            Command::Routes(routes) => {
+                self.routes = routes;
+                self.move_dials_from_suspects();
+            }
             Command::Policy(policy) => self.policy = policy,
             Command::Resolved { key, result } => self.on_resolved(key, result),
             Command::Stats => self.report(),

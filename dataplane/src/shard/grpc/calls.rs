@@ -120,7 +120,6 @@ impl<D: DatagramDriver> Shard<D> {
             return;
         };
         call.tunnels.push(CallTunnel { dial, key: tunnel });
-        self.stats.tunnels_open = self.tunnels.len() as u64;
         self.begin_dial(tunnel, address, client);
     }
 
