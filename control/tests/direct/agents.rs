@@ -15,6 +15,12 @@ async fn target() -> Target {
     Target::start("127.0.0.1:0".parse().expect("an address")).await.expect("a free port")
 }
 
+over_each_transport!(
+    after_a_server_restart_idle_and_busy_agents_are_back_within_six_seconds,
+    an_agent_of_another_ca_is_refused_and_both_sides_say_so,
+    a_server_of_another_ca_or_name_is_not_believed,
+);
+
 #[tokio::test]
 async fn dials_spread_over_the_agents() {
     let tunnel = Tunnel::with_agents(2).await;
@@ -68,9 +74,8 @@ async fn an_agent_that_is_killed_costs_no_new_dial() {
     assert!(ended <= 10);
 }
 
-#[tokio::test]
-async fn after_a_server_restart_idle_and_busy_agents_are_back_within_six_seconds() {
-    let mut tunnel = Tunnel::with_agents(2).await;
+async fn after_a_server_restart_idle_and_busy_agents_are_back_within_six_seconds(transport: &'static str) {
+    let mut tunnel = Tunnel::start(Options { agents: 2, transport, ..Options::default() }).await;
     let target = target().await;
     let to = target.local_addr().to_string();
     let mut busy = connect(&tunnel.socket(), &to).await.expect("a tunnel");
@@ -92,9 +97,8 @@ async fn after_a_server_restart_idle_and_busy_agents_are_back_within_six_seconds
     soon("echo", bytes::echo(&mut stream, 1, 10_000)).await.expect("echo");
 }
 
-#[tokio::test]
-async fn an_agent_of_another_ca_is_refused_and_both_sides_say_so() {
-    let tunnel = Tunnel::with_agents(0).await;
+async fn an_agent_of_another_ca_is_refused_and_both_sides_say_so(transport: &'static str) {
+    let tunnel = Tunnel::start(Options { agents: 0, transport, ..Options::default() }).await;
     let foreign = certificates().await;
     std::fs::copy(tunnel.dir.path().join("ca.crt"), foreign.path().join("ca.crt")).expect("a copy");
     let args = agent_args(&foreign, &tunnel.options, tunnel.agent_port, "stranger");
@@ -106,9 +110,8 @@ async fn an_agent_of_another_ca_is_refused_and_both_sides_say_so() {
     assert_eq!(tunnel.server.metrics().await.sum("adit_agents", ""), 0);
 }
 
-#[tokio::test]
-async fn a_server_of_another_ca_or_name_is_not_believed() {
-    let tunnel = Tunnel::with_agents(0).await;
+async fn a_server_of_another_ca_or_name_is_not_believed(transport: &'static str) {
+    let tunnel = Tunnel::start(Options { agents: 0, transport, ..Options::default() }).await;
     let foreign = certificates().await;
     for file in ["agent.crt", "agent.key"] {
         std::fs::copy(tunnel.dir.path().join(file), foreign.path().join(file)).expect("a copy");
@@ -116,7 +119,8 @@ async fn a_server_of_another_ca_or_name_is_not_believed() {
     let agent = Process::start(&agent_args(&foreign, &tunnel.options, tunnel.agent_port, "careful"));
     agent.logged(&["cannot connect to the server", "--ca-cert"]).await;
     let options = Options { server_host: "127.0.0.2", ..tunnel.options.clone() };
-    let tunnel = Tunnel::start(Options { agents: 0, server_ip: "127.0.0.2", ..Options::default() }).await;
+    let bound = Options { agents: 0, server_ip: "127.0.0.2", ..Options::default() };
+    let tunnel = Tunnel::start(bound).await;
     let agent = Process::start(&agent_args(&tunnel.dir, &options, tunnel.agent_port, "exact"));
     agent.logged(&["cannot connect to the server", "--proxy-server-host"]).await;
 }

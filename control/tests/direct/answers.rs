@@ -12,6 +12,12 @@ use crate::support::client::{connect, raw};
 use crate::support::tunnel::Tunnel;
 use crate::support::{PATIENCE, soon};
 
+over_each_transport!(
+    refused_unknown_and_forbidden_targets_are_502_with_gos_words,
+    a_target_that_does_not_answer_is_504_after_the_agents_five_seconds,
+    the_request_target_decides_and_not_the_host_field,
+);
+
 #[tokio::test]
 async fn without_an_agent_the_answer_is_500() {
     let tunnel = Tunnel::with_agents(0).await;
@@ -21,9 +27,8 @@ async fn without_an_agent_the_answer_is_500() {
     assert_eq!(refusal.body, "currently no tunnels available: No agent available");
 }
 
-#[tokio::test]
-async fn refused_unknown_and_forbidden_targets_are_502_with_gos_words() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn refused_unknown_and_forbidden_targets_are_502_with_gos_words(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
     let refusal = connect(&tunnel.socket(), &closed.to_string()).await.unwrap_err();
     let text = format!("dial tcp {closed}: connect: connection refused");
@@ -41,9 +46,8 @@ async fn refused_unknown_and_forbidden_targets_are_502_with_gos_words() {
     }
 }
 
-#[tokio::test]
-async fn a_target_that_does_not_answer_is_504_after_the_agents_five_seconds() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn a_target_that_does_not_answer_is_504_after_the_agents_five_seconds(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     // A full backlog drops SYNs: nobody accepts, and two connections fill it.
     let listener =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -98,9 +102,8 @@ async fn a_slow_head_is_ended_by_408() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
 }
 
-#[tokio::test]
-async fn the_request_target_decides_and_not_the_host_field() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn the_request_target_decides_and_not_the_host_field(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target = Target::start("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
     let mut stream = UnixStream::connect(tunnel.socket()).await.expect("the server listens");
     // As curl writes it: further fields, another Host, and bytes that do not wait for the answer.

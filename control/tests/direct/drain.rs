@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use adit_bench::client as bytes;
 use adit_bench::target::{Request, Target};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::client::{connect, raw, try_connect};
 use crate::support::metrics::get;
@@ -15,9 +15,17 @@ async fn target() -> Target {
     Target::start("127.0.0.1:0".parse().expect("an address")).await.expect("a free port")
 }
 
+over_each_transport!(
+    no_dial_fails_while_an_agent_drains_on_io_uring_or_what_there_is,
+    no_dial_fails_while_an_agent_drains_on_epoll,
+    the_last_agent_that_drains_refuses_with_a_reason,
+    an_agents_drain_ends_at_its_deadline_and_cuts_both_ends,
+    what_a_client_has_not_read_when_the_agent_has_sent_it_all_is_not_lost,
+);
+
 /// Dials while one of two agents drains, with a download running on each.
-async fn no_dial_fails_while_an_agent_drains(io: &'static str) {
-    let mut tunnel = Tunnel::start(Options { agents: 2, io, ..Options::default() }).await;
+async fn no_dial_fails_while_an_agent_drains(transport: &'static str, io: &'static str) {
+    let mut tunnel = Tunnel::start(Options { agents: 2, io, transport, ..Options::default() }).await;
     let (target, socket) = (target().await, tunnel.socket());
     let to = target.local_addr().to_string();
     let mut running = Vec::new();
@@ -67,19 +75,16 @@ async fn no_dial_fails_while_an_agent_drains(io: &'static str) {
     assert_eq!(failed, 0);
 }
 
-#[tokio::test]
-async fn no_dial_fails_while_an_agent_drains_on_io_uring_or_what_there_is() {
-    no_dial_fails_while_an_agent_drains("auto").await;
+async fn no_dial_fails_while_an_agent_drains_on_io_uring_or_what_there_is(transport: &'static str) {
+    no_dial_fails_while_an_agent_drains(transport, "auto").await;
 }
 
-#[tokio::test]
-async fn no_dial_fails_while_an_agent_drains_on_epoll() {
-    no_dial_fails_while_an_agent_drains("epoll").await;
+async fn no_dial_fails_while_an_agent_drains_on_epoll(transport: &'static str) {
+    no_dial_fails_while_an_agent_drains(transport, "epoll").await;
 }
 
-#[tokio::test]
-async fn the_last_agent_that_drains_refuses_with_a_reason() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn the_last_agent_that_drains_refuses_with_a_reason(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let (target, socket) = (target().await, tunnel.socket());
     let to = target.local_addr().to_string();
     let mut running = connect(&socket, &to).await.expect("a tunnel");
@@ -91,10 +96,9 @@ async fn the_last_agent_that_drains_refuses_with_a_reason() {
     soon("echo", bytes::echo(&mut running, 1, 100_000)).await.expect("what ran goes on");
 }
 
-#[tokio::test]
-async fn an_agents_drain_ends_at_its_deadline_and_cuts_both_ends() {
+async fn an_agents_drain_ends_at_its_deadline_and_cuts_both_ends(transport: &'static str) {
     let agent_flags = vec!["--graceful-shutdown-timeout=1s".to_owned()];
-    let mut tunnel = Tunnel::start(Options { agent_flags, ..Options::default() }).await;
+    let mut tunnel = Tunnel::start(Options { agent_flags, transport, ..Options::default() }).await;
     let target = target().await;
     let mut held = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
     soon("request", bytes::request(&mut held, Request::Stall)).await.expect("sent");
@@ -115,6 +119,28 @@ async fn an_agents_drain_ends_at_its_deadline_and_cuts_both_ends() {
     .await;
 }
 
+/// The agent's part of a tunnel is over once the server has everything; the client's is not.
+async fn what_a_client_has_not_read_when_the_agent_has_sent_it_all_is_not_lost(transport: &'static str) {
+    let mut tunnel = Tunnel::over(transport).await;
+    let target = target().await;
+    let mut slow = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
+    // More than the sockets hold, and less than the windows between the ends.
+    let bytes = 700 * 1024;
+    soon("request", bytes::request(&mut slow, Request::Source { seed: 7, bytes })).await.expect("sent");
+    slow.shutdown().await.expect("the client's end");
+    until("the agent to have sent everything", PATIENCE, || async {
+        let agent = tunnel.agents[0].metrics().await;
+        (target.stats().accepted == 1 && agent.sum("adit_tunnels_open", "") == 0).then_some(())
+    })
+    .await;
+    let agent = &mut tunnel.agents[0].process;
+    agent.signal("TERM");
+    agent.logged(&["draining"]).await;
+    soon("the rest", bytes::receive(&mut slow, 7, bytes)).await.expect("every byte");
+    soon("the end", bytes::end(&mut slow)).await.expect("the target's end");
+    assert!(tunnel.agents[0].process.ended(PATIENCE).await.success());
+}
+
 #[tokio::test]
 async fn a_connection_that_has_not_asked_when_the_server_drains_is_told_so() {
     let mut tunnel = Tunnel::with_agents(1).await;
@@ -130,7 +156,7 @@ async fn a_connection_that_has_not_asked_when_the_server_drains_is_told_so() {
     })
     .await;
     let request = format!("CONNECT {} HTTP/1.1\r\n\r\n", target.local_addr());
-    tokio::io::AsyncWriteExt::write_all(&mut early, request.as_bytes()).await.expect("it is still open");
+    early.write_all(request.as_bytes()).await.expect("it is still open");
     let mut answer = String::new();
     soon("the answer", early.read_to_string(&mut answer)).await.expect("an orderly end");
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the server is draining"), "{answer}");

@@ -34,8 +34,14 @@ async fn back(tunnel: &Tunnel, before: [(usize, u64); 2]) {
     .await;
 }
 
-async fn many_dials_leave_nothing(io: &'static str) {
-    let tunnel = Tunnel::start(Options { io, ..Options::default() }).await;
+over_each_transport!(
+    a_thousand_dials_leave_nothing_behind,
+    a_thousand_dials_leave_nothing_behind_on_epoll,
+    thirty_two_downloads_cut_off_together_leave_nothing_behind,
+);
+
+async fn many_dials_leave_nothing(transport: &'static str, io: &'static str) {
+    let tunnel = Tunnel::start(Options { io, transport, ..Options::default() }).await;
     let target = target().await;
     let to = target.local_addr().to_string();
     let closed =
@@ -69,19 +75,16 @@ async fn many_dials_leave_nothing(io: &'static str) {
     assert_eq!(dials.sum("adit_dial_duration_seconds_count", ""), 1000);
 }
 
-#[tokio::test]
-async fn a_thousand_dials_leave_nothing_behind() {
-    many_dials_leave_nothing("auto").await;
+async fn a_thousand_dials_leave_nothing_behind(transport: &'static str) {
+    many_dials_leave_nothing(transport, "auto").await;
 }
 
-#[tokio::test]
-async fn a_thousand_dials_leave_nothing_behind_on_epoll() {
-    many_dials_leave_nothing("epoll").await;
+async fn a_thousand_dials_leave_nothing_behind_on_epoll(transport: &'static str) {
+    many_dials_leave_nothing(transport, "epoll").await;
 }
 
-#[tokio::test]
-async fn thirty_two_downloads_cut_off_together_leave_nothing_behind() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn thirty_two_downloads_cut_off_together_leave_nothing_behind(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target = target().await;
     let to = target.local_addr().to_string();
     let _ = (held(&tunnel.server).await, held(&tunnel.agents[0]).await);

@@ -16,9 +16,14 @@ async fn target() -> Target {
     Target::start("127.0.0.1:0".parse().expect("an address")).await.expect("a free port")
 }
 
-#[tokio::test]
-async fn sigterm_stops_both_ends_cleanly_when_nothing_runs() {
-    let mut tunnel = Tunnel::with_agents(1).await;
+over_each_transport!(
+    sigterm_stops_both_ends_cleanly_when_nothing_runs,
+    a_drain_lets_a_tunnel_finish_and_takes_nothing_new,
+    a_drain_ends_at_its_deadline,
+);
+
+async fn sigterm_stops_both_ends_cleanly_when_nothing_runs(transport: &'static str) {
+    let mut tunnel = Tunnel::over(transport).await;
     let socket = tunnel.socket();
     let begun = Instant::now();
     tunnel.agents[0].process.signal("TERM");
@@ -30,9 +35,8 @@ async fn sigterm_stops_both_ends_cleanly_when_nothing_runs() {
     assert!(!socket.exists(), "the socket file is left behind");
 }
 
-#[tokio::test]
-async fn a_drain_lets_a_tunnel_finish_and_takes_nothing_new() {
-    let mut tunnel = Tunnel::with_agents(1).await;
+async fn a_drain_lets_a_tunnel_finish_and_takes_nothing_new(transport: &'static str) {
+    let mut tunnel = Tunnel::over(transport).await;
     let target = target().await;
     let mut stream = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
     soon("request", bytes::request(&mut stream, Request::Source { seed: 7, bytes: 32 << 20 }))
@@ -53,10 +57,9 @@ async fn a_drain_lets_a_tunnel_finish_and_takes_nothing_new() {
     assert!(tunnel.server.process.ended(PATIENCE).await.success());
 }
 
-#[tokio::test]
-async fn a_drain_ends_at_its_deadline() {
+async fn a_drain_ends_at_its_deadline(transport: &'static str) {
     let flags = vec!["--graceful-shutdown-timeout=1s".to_owned()];
-    let mut tunnel = Tunnel::start(Options { server_flags: flags, ..Options::default() }).await;
+    let mut tunnel = Tunnel::start(Options { server_flags: flags, transport, ..Options::default() }).await;
     let target = target().await;
     let _held = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
     let begun = Instant::now();

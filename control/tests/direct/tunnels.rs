@@ -36,15 +36,23 @@ async fn every_conversation(tunnel: &Tunnel, target: &Target) {
     assert_eq!(target.stats().wrong, 0);
 }
 
-#[tokio::test]
-async fn every_byte_and_every_end_arrives_on_io_uring_or_what_there_is() {
-    let tunnel = Tunnel::with_agents(1).await;
+over_each_transport!(
+    every_byte_and_every_end_arrives_on_io_uring_or_what_there_is,
+    every_byte_and_every_end_arrives_on_epoll,
+    ipv6_carries_the_tunnel_and_reaches_the_target,
+    a_server_first_target_speaks_after_the_200,
+    a_reset_of_the_target_is_not_an_orderly_end,
+    a_client_that_vanishes_before_the_end_resets_the_target,
+    a_stopped_reader_costs_only_itself,
+);
+
+async fn every_byte_and_every_end_arrives_on_io_uring_or_what_there_is(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     every_conversation(&tunnel, &target("127.0.0.1:0").await).await;
 }
 
-#[tokio::test]
-async fn every_byte_and_every_end_arrives_on_epoll() {
-    let tunnel = Tunnel::start(Options { io: "epoll", ..Options::default() }).await;
+async fn every_byte_and_every_end_arrives_on_epoll(transport: &'static str) {
+    let tunnel = Tunnel::start(Options { io: "epoll", transport, ..Options::default() }).await;
     every_conversation(&tunnel, &target("127.0.0.1:0").await).await;
 }
 
@@ -56,9 +64,9 @@ async fn small_datagrams_carry_the_same_bytes() {
     every_conversation(&tunnel, &target("127.0.0.1:0").await).await;
 }
 
-#[tokio::test]
-async fn ipv6_carries_the_tunnel_and_reaches_the_target() {
-    let tunnel = Tunnel::start(Options { server_ip: "::1", server_host: "::1", ..Options::default() }).await;
+async fn ipv6_carries_the_tunnel_and_reaches_the_target(transport: &'static str) {
+    let options = Options { server_ip: "::1", server_host: "::1", transport, ..Options::default() };
+    let tunnel = Tunnel::start(options).await;
     every_conversation(&tunnel, &target("[::1]:0").await).await;
 }
 
@@ -73,9 +81,8 @@ async fn a_name_of_both_families_finds_the_server_whichever_it_listens_on() {
     soon("echo", bytes::echo(&mut stream, 1, 10_000)).await.expect("echo");
 }
 
-#[tokio::test]
-async fn a_server_first_target_speaks_after_the_200() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn a_server_first_target_speaks_after_the_200(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target =
         Target::start_greeting("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
     let mut stream = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
@@ -83,9 +90,8 @@ async fn a_server_first_target_speaks_after_the_200() {
     soon("echo", bytes::echo(&mut stream, 1, 10_000)).await.expect("echo");
 }
 
-#[tokio::test]
-async fn a_reset_of_the_target_is_not_an_orderly_end() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn a_reset_of_the_target_is_not_an_orderly_end(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target = target("127.0.0.1:0").await;
     let mut stream = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
     // A Unix socket shows a reset only if bytes of ours were left unread (unix(7)): leave some.
@@ -110,9 +116,8 @@ async fn a_reset_of_the_target_is_not_an_orderly_end() {
     .await;
 }
 
-#[tokio::test]
-async fn a_client_that_vanishes_before_the_end_resets_the_target() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn a_client_that_vanishes_before_the_end_resets_the_target(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target = target("127.0.0.1:0").await;
     let mut stream = connect(&tunnel.socket(), &target.local_addr().to_string()).await.expect("a tunnel");
     let request = Request::Source { seed: 1, bytes: 1 << 40 };
@@ -127,9 +132,8 @@ async fn a_client_that_vanishes_before_the_end_resets_the_target() {
     .await;
 }
 
-#[tokio::test]
-async fn a_stopped_reader_costs_only_itself() {
-    let tunnel = Tunnel::with_agents(1).await;
+async fn a_stopped_reader_costs_only_itself(transport: &'static str) {
+    let tunnel = Tunnel::over(transport).await;
     let target = target("127.0.0.1:0").await;
     let to = target.local_addr().to_string();
     let mut stopped = Vec::new();

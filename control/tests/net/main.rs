@@ -4,6 +4,7 @@
 //! position. They need root, `ip`, `nft` and `ethtool`; where one is missing every test is ignored with one line that
 //! says which, except that in CI as root it fails.
 
+mod egress_proxy;
 mod flood;
 mod killed;
 mod mtu;
@@ -14,6 +15,7 @@ mod support;
 #[allow(dead_code, reason = "shared with the tests on loopback, which use all of it")]
 #[path = "../direct/support/mod.rs"]
 mod tunnels;
+mod udp_blocked;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,14 @@ const STORIES: &[(&str, Run)] = stories![
     nat::streams_survive_a_rebinding,
     nat::uploads_survive_a_rebinding,
     nat::streams_survive_a_changed_node_address,
+    egress_proxy::an_agent_goes_through_the_proxy,
+    egress_proxy::a_proxy_that_refuses_is_told_of,
+    egress_proxy::no_proxy_goes_around_the_proxy,
+    udp_blocked::dials_go_over_tcp_soon_and_no_tunnel_is_cut,
+    udp_blocked::what_runs_over_tcp_is_not_cut_when_quic_is_given_up,
+    udp_blocked::an_agent_that_starts_without_udp_moves_to_quic_and_cuts_nothing,
+    udp_blocked::an_agent_that_is_to_use_quic_alone_stays_down_until_there_is_udp,
+    udp_blocked::an_agent_that_is_to_use_tcp_alone_sends_no_datagram,
 ];
 
 fn main() -> ExitCode {

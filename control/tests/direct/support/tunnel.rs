@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) server_host: &'static str,
     /// `--io`.
     pub(crate) io: &'static str,
+    /// The agents' `--transport`; `auto` is what they have without it.
+    pub(crate) transport: &'static str,
     /// Further flags of the server.
     pub(crate) server_flags: Vec<String>,
     /// Further flags of the agents.
@@ -33,6 +35,7 @@ impl Default for Options {
             server_ip: "127.0.0.1",
             server_host: "127.0.0.1",
             io: "auto",
+            transport: "auto",
             server_flags: Vec::new(),
             agent_flags: Vec::new(),
         }
@@ -87,6 +90,11 @@ impl Tunnel {
     /// With these defaults and so many agents.
     pub(crate) async fn with_agents(agents: usize) -> Self {
         Self::start(Options { agents, ..Options::default() }).await
+    }
+
+    /// With one agent, whose connections are of this kind.
+    pub(crate) async fn over(transport: &'static str) -> Self {
+        Self::start(Options { transport, ..Options::default() }).await
     }
 
     /// Starts another agent and waits until the server has it.
@@ -172,6 +180,9 @@ pub(crate) fn agent_args(dir: &TempDir, options: &Options, server_port: u16, id:
         "--health-server-port=0".to_owned(),
         "--admin-server-port=0".to_owned(),
     ];
+    if options.transport != "auto" {
+        args.push(format!("--transport={}", options.transport));
+    }
     args.extend(shared(options));
     args.extend(options.agent_flags.iter().cloned());
     args

@@ -52,12 +52,7 @@ impl Flows {
     pub(crate) async fn start(socket: &Path, to: &str, times: u64) -> Self {
         let mut flows = Self::of(&[Kind::Download, Kind::Upload, Kind::Echo], socket, to, times).await;
         for _ in 0..times {
-            let mut idle = connect(socket, to).await.expect("a tunnel");
-            // A target does not wait for a request for long.
-            soon("a request", bytes::request(&mut idle, Request::Echo))
-                .await
-                .expect("a tunnel's first bytes");
-            flows.idle.push(idle);
+            flows.idle.push(idle(socket, to).await);
         }
         flows
     }
@@ -138,19 +133,32 @@ impl Flows {
             ended.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         }
         for stream in self.idle {
-            let (mut reader, mut writer) = stream.into_split();
-            let sending = async {
-                bytes::send(&mut writer, 1, 100_000).await?;
-                Ok(writer.shutdown().await?)
-            };
-            let receiving = async {
-                bytes::receive(&mut reader, 1, 100_000).await?;
-                bytes::end(&mut reader).await
-            };
-            let said = soon("an idle stream", async { tokio::try_join!(sending, receiving) }).await;
-            said.expect("an idle stream carries its bytes");
+            carry(stream).await;
         }
     }
+}
+
+/// A tunnel on which nothing is said until [`carry`].
+pub(crate) async fn idle(socket: &Path, to: &str) -> UnixStream {
+    let mut stream = connect(socket, to).await.expect("a tunnel");
+    // A target does not wait for a request for long.
+    soon("a request", bytes::request(&mut stream, Request::Echo)).await.expect("a tunnel's first bytes");
+    stream
+}
+
+/// An idle tunnel still carries, to its end.
+pub(crate) async fn carry(stream: UnixStream) {
+    let (mut reader, mut writer) = stream.into_split();
+    let sending = async {
+        bytes::send(&mut writer, 1, 100_000).await?;
+        Ok(writer.shutdown().await?)
+    };
+    let receiving = async {
+        bytes::receive(&mut reader, 1, 100_000).await?;
+        bytes::end(&mut reader).await
+    };
+    let said = soon("an idle stream", async { tokio::try_join!(sending, receiving) }).await;
+    said.expect("an idle stream carries its bytes");
 }
 
 async fn download(

@@ -3,5 +3,6 @@
 pub(crate) mod flows;
 pub(crate) mod needs;
 pub(crate) mod netns;
+pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod world;

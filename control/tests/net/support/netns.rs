@@ -79,6 +79,15 @@ impl Netns {
         self.try_nft(rules).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// The same, beside what the test does: streams that stand still meanwhile would be idle ones.
+    pub(crate) async fn nft_beside(&self, rules: String) {
+        let args = [&self.prefix()[1..], &["nft".to_owned(), "-f".to_owned(), "-".to_owned()]].concat();
+        let done = tokio::task::spawn_blocking(move || {
+            run("ip", &args.iter().map(String::as_str).collect::<Vec<_>>(), &rules)
+        });
+        done.await.expect("a task of ours").unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Removes every rule.
     pub(crate) fn heal(&self) {
         self.nft("flush ruleset\n");

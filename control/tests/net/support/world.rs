@@ -25,7 +25,7 @@ use crate::tunnels::{PATIENCE, soon, until};
 
 /// The server's address, for agents and in its certificate.
 pub(crate) const SERVER: &str = "10.77.0.1";
-/// The server's UDP port: it is alone in its namespace.
+/// The server's port for agents, of UDP and TCP: it is alone in its namespace.
 pub(crate) const PORT: u16 = 8091;
 /// Where the target of every agent's namespace listens.
 pub(crate) const TARGET: &str = "127.0.0.1:7000";
@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Node>,
     targets: Vec<Target>,
     options: Options,
+    /// Variables of the agents' environment, as `NAME=value`.
+    pub(crate) agent_environment: Vec<String>,
     dir: TempDir,
     pub(crate) server_net: Netns,
     pub(crate) agent_nets: Vec<Netns>,
@@ -80,6 +82,13 @@ pub(crate) struct World {
 impl World {
     /// A server with so many agents, each on a wire of its own.
     pub(crate) async fn start(case: Case, agents: usize) -> Self {
+        let mut world = Self::start_server(case, agents).await;
+        world.start_agents().await;
+        world
+    }
+
+    /// The same, without the agents: their namespaces are there, and nothing runs in them but targets.
+    pub(crate) async fn start_server(case: Case, agents: usize) -> Self {
         let server_net = Netns::new("server");
         let agent_nets: Vec<Netns> = (0..agents).map(|_| Netns::new("agent")).collect();
         for (index, agent) in agent_nets.iter().enumerate() {
@@ -103,7 +112,9 @@ impl World {
         let forward = nat.try_run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"], "");
         forward.unwrap_or_else(|error| panic!("{error}"));
         translate(&nat, "2000-2999");
-        Self::populate(case, server_net, vec![agent], Some(nat)).await
+        let mut world = Self::populate(case, server_net, vec![agent], Some(nat)).await;
+        world.start_agents().await;
+        world
     }
 
     async fn populate(case: Case, server_net: Netns, agent_nets: Vec<Netns>, nat: Option<Netns>) -> Self {
@@ -119,15 +130,37 @@ impl World {
         }
         let server = Node::start(&server_net, &server_args(&dir, &options, PORT)).await;
         server.process.logged(&["listening", "frontends"]).await;
-        let mut world =
-            Self { server, agents: Vec::new(), targets, options, dir, server_net, agent_nets, nat };
-        for index in 0..world.agent_nets.len() {
-            let agent = world.start_agent(index).await;
-            world.agents.push(agent);
-            world.agents[index].process.logged(&["connected to the server"]).await;
+        Self {
+            server,
+            agents: Vec::new(),
+            targets,
+            options,
+            agent_environment: Vec::new(),
+            dir,
+            server_net,
+            agent_nets,
+            nat,
         }
-        world.wait_for_agents(world.agents.len()).await;
-        world
+    }
+
+    /// Starts the agents with further flags.
+    pub(crate) async fn start_agents_with(&mut self, flags: &[&str]) {
+        self.further_flags(flags);
+        self.start_agents().await;
+    }
+
+    /// Flags of agents that are started from now on.
+    pub(crate) fn further_flags(&mut self, flags: &[&str]) {
+        self.options.agent_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    }
+
+    async fn start_agents(&mut self) {
+        for index in 0..self.agent_nets.len() {
+            let agent = self.start_agent(index).await;
+            self.agents.push(agent);
+            self.agents[index].process.logged(&["connected to the server"]).await;
+        }
+        self.wait_for_agents(self.agents.len()).await;
     }
 
     /// Starts the agent of a namespace.
@@ -138,7 +171,10 @@ impl World {
     /// Starts an agent in a namespace and does not wait for it to say anything.
     pub(crate) fn spawn_agent(&self, index: usize, id: &str) -> Process {
         let args = agent_args(&self.dir, &self.options, PORT, id);
-        Process::start_under(&self.agent_nets[index].prefix(), &args)
+        let mut prefix = self.agent_nets[index].prefix();
+        prefix.push("env".to_owned());
+        prefix.extend(self.agent_environment.iter().cloned());
+        Process::start_under(&prefix, &args)
     }
 
     /// Starts the server again.
