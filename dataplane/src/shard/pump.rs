@@ -98,6 +98,12 @@ impl<D: DatagramDriver> Shard<D> {
             }
             self.on_stream_ending(conn, stream);
         }
+        if let Some(tunnel) = self.tunnels.get_mut(key)
+            && tunnel.ingress.is_done()
+            && std::mem::take(&mut tunnel.stops_behind_end)
+        {
+            self.stop_stream(conn, stream, ResetCode::Cancelled);
+        }
         true
     }
 

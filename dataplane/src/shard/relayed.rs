@@ -7,6 +7,7 @@ use adit_io::{Close, DatagramDriver};
 use bytes::Bytes;
 
 use super::Shard;
+use super::links::carrier_of_conn;
 use super::relay::{Crossing, Part, RelayMessage, What};
 use super::tunnel::{Phase, Tunnel};
 use crate::limits::EGRESS_BATCH_BYTES_MAX;
@@ -26,6 +27,8 @@ pub(crate) struct Relayed {
     /// Taken from the frontend's shard, and not by the stream.
     pending: VecDeque<Bytes>,
     is_finished: bool,
+    /// Nobody reads the stream any more, which is said behind what came for it.
+    stops: Option<ResetCode>,
 }
 
 impl<D: DatagramDriver> Shard<D> {
@@ -44,6 +47,7 @@ impl<D: DatagramDriver> Shard<D> {
             crossing: Crossing::default(),
             pending: VecDeque::new(),
             is_finished: false,
+            stops: None,
         };
         let Ok(key) = self.tunnels.insert(Tunnel::new(Phase::Relayed(Box::new(relayed)))) else {
             return self.say_back(home, id, Part::Reset(ResetCode::Full));
@@ -91,7 +95,12 @@ impl<D: DatagramDriver> Shard<D> {
                 if let Some((conn, stream)) = entry.stream
                     && !ended
                 {
-                    self.stop_stream(conn, stream, code);
+                    if carrier_of_conn(conn).is_none() {
+                        self.stop_stream(conn, stream, code);
+                    } else if let Some(relayed) = self.relayed_of(key) {
+                        // An old agent's connection has one end for both directions.
+                        relayed.stops = Some(code);
+                    }
                 }
                 self.queue(key);
             }
@@ -112,8 +121,14 @@ impl<D: DatagramDriver> Shard<D> {
     pub(super) fn pump_relayed(&mut self, key: Key) {
         self.relay_forward(key);
         self.relay_back(key);
-        let Some(entry) = self.tunnels.get(key) else { return };
-        let Phase::Relayed(relayed) = &entry.phase else { return };
+        let Some(entry) = self.tunnels.get_mut(key) else { return };
+        let Phase::Relayed(relayed) = &mut entry.phase else { return };
+        if relayed.is_finished
+            && let (Some(code), Some((conn, stream))) = (relayed.stops.take(), entry.stream)
+        {
+            self.stop_stream(conn, stream, code);
+        }
+        let Some(relayed) = self.relayed_of(key) else { return };
         if relayed.is_finished && relayed.crossing.is_ended {
             self.close_tunnel(key, Close::Graceful, None);
         }

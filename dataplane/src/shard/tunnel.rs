@@ -51,6 +51,8 @@ pub(crate) struct Tunnel {
     pub(crate) gone: bool,
     /// Whether the stream may have something to read.
     pub(crate) readable: bool,
+    /// Nobody reads the stream any more, which is said behind what is to be written to it.
+    pub(crate) stops_behind_end: bool,
     /// Since when a batch has been on its way to the socket.
     pub(crate) sending_since: Option<Instant>,
     /// The pause before the next look at whether the answer was read.
@@ -153,6 +155,7 @@ impl Tunnel {
             half_closed_at: None,
             gone: false,
             readable: false,
+            stops_behind_end: false,
             sending_since: None,
             answer_poll: Duration::ZERO,
             answer_read_at: None,

@@ -4,6 +4,7 @@ use adit_io::{Close, DatagramDriver};
 use bytes::{Buf, Bytes};
 
 use super::super::Shard;
+use super::super::links::carrier_of_conn;
 use super::super::tunnel::{Phase, Tunnel};
 use super::{CallRef, CallTunnel};
 use crate::frontend::Answer;
@@ -173,7 +174,11 @@ impl<D: DatagramDriver> Shard<D> {
         if !tunnel.egress.has_stream_ended()
             && let Some((conn, stream)) = tunnel.stream
         {
-            self.stop_stream(conn, stream, ResetCode::Cancelled);
+            // An old agent's connection has one end for both directions: it must not overtake what the client sent.
+            tunnel.stops_behind_end = carrier_of_conn(conn).is_some();
+            if !tunnel.stops_behind_end {
+                self.stop_stream(conn, stream, ResetCode::Cancelled);
+            }
         }
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.readable = false;
