@@ -127,6 +127,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) broken: &'a dyn Fn(Option<u64>) -> bool,
     /// Whether stopped readers may have been shed.
     pub(crate) sheds: bool,
+    /// Whether a tunnel's agent may be an old one.
+    pub(crate) old_agents: bool,
     /// Whether a connection's buffers may be smaller than an answer.
     pub(crate) tiny_pipes: bool,
     /// Whether the world is calm enough for every dial of a service to succeed.
@@ -196,10 +198,10 @@ pub(crate) fn judge(case: &Case, tunnel: usize, facts: &Facts<'_>, judgement: &m
     let agent =
         facts.agent_ips.iter().position(|ips| connection.from.is_some_and(|from| ips.contains(&from)));
     let since = case.client.connected_at.unwrap_or(connection.since);
-    let half_closes = case.plan.grpc.is_none();
+    let half_closes = case.plan.grpc.is_none() && !facts.old_agents;
     let context = Context { facts, agent, since, tunnel, half_closes };
     context.judge_close(client, &connection.end, At::Target, judgement);
-    let at = if half_closes { At::Client } else { At::Call };
+    let at = if case.plan.grpc.is_none() { At::Client } else { At::Call };
     context.judge_close(&connection.end, client, at, judgement);
 }
 
@@ -220,7 +222,7 @@ impl Context<'_> {
             judgement.wrong.push(format!("tunnel {tunnel}: {at:?} received more than was sent"));
         }
         let Some((seen, when)) = seer.saw else { return };
-        if !self.half_closes && at == At::Target && seer.finished {
+        if !self.half_closes && at == At::Target && seer.finished_first {
             // A target that ends its direction ends both.
             return;
         }

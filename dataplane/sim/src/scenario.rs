@@ -4,6 +4,7 @@
 mod bad_days;
 mod grpc;
 mod hostile;
+mod old_agents;
 mod tcp;
 
 use crate::driver::DriverConfig;
@@ -41,7 +42,12 @@ const ALL: [Scenario; 18] = [
 ];
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(&bad_days::ALL).chain(&grpc::ALL).chain(&hostile::ALL).chain(&tcp::ALL)
+    ALL.iter()
+        .chain(&bad_days::ALL)
+        .chain(&grpc::ALL)
+        .chain(&hostile::ALL)
+        .chain(&tcp::ALL)
+        .chain(&old_agents::ALL)
 }
 
 /// The names of all stories.

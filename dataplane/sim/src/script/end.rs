@@ -46,6 +46,8 @@ pub struct End {
     pub received: u64,
     /// Whether it ended its direction with a FIN.
     pub finished: bool,
+    /// Whether it did so before the other direction had ended.
+    pub finished_first: bool,
     /// How it closed, if it did by itself.
     pub closed: Option<Did>,
     /// How it saw the other direction end, and when.
@@ -76,6 +78,7 @@ impl End {
             sent: 0,
             received: 0,
             finished: false,
+            finished_first: false,
             closed: None,
             saw: None,
             cannot_send: false,
@@ -261,7 +264,7 @@ impl End {
             return self.close(net, Close::Graceful);
         }
         match line.shutdown_write(net) {
-            Ok(()) => self.finished = true,
+            Ok(()) => (self.finished, self.finished_first) = (true, self.saw.is_none()),
             Err(_) => self.cannot_send = true,
         }
     }

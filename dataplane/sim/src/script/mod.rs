@@ -18,6 +18,7 @@ pub use client::Client;
 pub use door::{Answer, Door, Opening};
 pub use end::{Did, End, Seen};
 pub use grpc::{Call, Dialed, Link, Parting};
+pub(crate) use grpc::{Channel, Heard};
 pub use line::Line;
 pub use manners::{Finale, Manners, Stop};
 pub use payload::{Direction, Payload};

@@ -123,6 +123,7 @@ impl Case {
         TunnelOutcome {
             asked_at: self.client.asked_at,
             answer: self.client.answer.as_ref().map(|answer| (answer.status, answer.at)),
+            text: self.client.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default(),
             client: self.client.end().map(end),
             targets: self.target.iter().flat_map(|target| &target.connections).map(|c| end(&c.end)).collect(),
         }

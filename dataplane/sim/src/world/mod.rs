@@ -9,6 +9,7 @@ mod control;
 mod flood;
 mod hostile;
 mod node;
+mod old_agents;
 pub mod options;
 mod pki;
 mod run;
@@ -145,6 +146,8 @@ pub struct TunnelOutcome {
     pub asked_at: Option<SimTime>,
     /// The status of the answer, and when it came.
     pub answer: Option<(u16, SimTime)>,
+    /// What the answer said: the head and body, or the error of a DIAL_RSP.
+    pub text: String,
     /// The client's end.
     pub client: Option<EndOutcome>,
     /// The target's end, once for each connection that an agent made.
@@ -236,6 +239,7 @@ pub struct World {
     target_host: HostId,
     flood: Option<flood::Flood>,
     hostiles: hostile::Hostiles,
+    old_agents: old_agents::OldAgents,
     cases: Vec<Case>,
     links: cases::Links,
     deaths: Vec<(SimTime, Option<usize>)>,
@@ -281,6 +285,7 @@ impl World {
             sent: Vec::new(),
         });
         let hostiles = hostile::Hostiles::new(&mut net.borrow_mut(), &options);
+        let old_agents = old_agents::OldAgents::new(&mut net.borrow_mut(), &options);
         let names = BTreeMap::from([(TARGETS_NAME.to_owned(), TARGETS_IP)]);
         let mut world = Self {
             rng: Prng::new(options.seed, "world"),
@@ -292,6 +297,7 @@ impl World {
             target_host,
             flood,
             hostiles,
+            old_agents,
             cases: Vec::new(),
             links: BTreeMap::new(),
             deaths: Vec::new(),

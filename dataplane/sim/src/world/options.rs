@@ -160,6 +160,17 @@ pub struct Relocation {
     pub at_ns: u64,
 }
 
+/// An agent of Konnectivity's, over TCP, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldAgentPlan {
+    /// From a connection to its target to DIAL_RSP.
+    pub answers_after: Span,
+    /// When its connection to the server is cut, in nanoseconds of virtual time.
+    pub cut_at_ns: Option<u64>,
+    /// From when on and for how long it reads nothing of what the server says, in nanoseconds of virtual time.
+    pub stops: Option<(u64, u64)>,
+}
+
 /// What a hostile peer of the server does. All of them have a certificate that the server believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostileKind {
@@ -221,6 +232,8 @@ pub struct Options {
     pub agent_connections: Option<u32>,
     /// How agents reach the server.
     pub transport: Transport,
+    /// Konnectivity's agents beside them.
+    pub old_agents: Vec<OldAgentPlan>,
     /// Connections that wait in one shard's inbox, at most.
     pub inbox_max: usize,
     /// Whether agents are behind NAT.
@@ -277,6 +290,7 @@ impl Options {
             server_shards: 1,
             agent_connections: None,
             transport: Transport::Quic,
+            old_agents: Vec::new(),
             inbox_max: PASSED_CONNECTIONS_MAX,
             nat: false,
             server: bounded(),
@@ -305,7 +319,7 @@ impl Options {
     /// Whether the server takes agents over TCP.
     #[must_use]
     pub fn has_agent_port(&self) -> bool {
-        self.transport != Transport::Quic
+        self.transport != Transport::Quic || !self.old_agents.is_empty()
     }
 
     /// Draws a world.

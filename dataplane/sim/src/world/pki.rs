@@ -27,6 +27,8 @@ pub(super) struct Pki {
     pub(super) agent_port: Arc<rustls::ServerConfig>,
     /// The agents', over TCP.
     pub(super) agent_tcp: Arc<ClientConfig>,
+    /// Old agents'.
+    pub(super) old_agent: Arc<ClientConfig>,
     /// The server's, towards frontends over TCP.
     pub(super) frontends: Arc<rustls::ServerConfig>,
     /// The clients' over TCP.
@@ -55,6 +57,8 @@ fn make() -> Result<Pki, Box<dyn std::error::Error>> {
     let agent_port = agent_port_config(chain, key, Arc::clone(&all_roots), TlsMinVersion::Tls13, None)?;
     let (chain, key) = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
     let agent_tcp = agent_client_config(chain, key, Arc::clone(&all_roots), &[])?;
+    let mut old_agent = ClientConfig::clone(&agent_tcp);
+    old_agent.alpn_protocols = vec![b"h2".to_vec()];
     let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
     let frontends = frontend_config(chain, key, all_roots, TlsMinVersion::Tls12, None)?;
     let (chain, key) = issue(&authority, "client.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
@@ -62,7 +66,8 @@ fn make() -> Result<Pki, Box<dyn std::error::Error>> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    Ok(Pki { server, agent, agent_port, agent_tcp, frontends, client: Arc::new(client) })
+    let (old_agent, client) = (Arc::new(old_agent), Arc::new(client));
+    Ok(Pki { server, agent, agent_port, agent_tcp, old_agent, frontends, client })
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

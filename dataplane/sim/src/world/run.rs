@@ -134,6 +134,7 @@ impl World {
                 case.step(&mut net, script);
             }
             self.hostiles.step(&mut net, script);
+            self.old_agents.step(&mut net, script);
         }
     }
 

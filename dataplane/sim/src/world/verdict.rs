@@ -21,6 +21,7 @@ impl World {
             losses: &self.control.losses,
             deaths: &self.deaths,
             sheds: self.options.budget_bytes < 1 << 28,
+            old_agents: !self.options.old_agents.is_empty(),
             tiny_pipes: self.options.faults.pipe.buffer_bytes.0 < ANSWER_BYTES_MAX,
             every_dial_succeeds: self.options.every_dial_succeeds,
             slack_ns: self.slack_ns(),

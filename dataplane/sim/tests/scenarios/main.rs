@@ -25,6 +25,8 @@ mod mtu_shrinks;
 mod nat_rebinding;
 mod no_descriptors;
 mod node_address_changes;
+mod old_agent_lost;
+mod old_agents;
 mod one_way_outage;
 mod reset_each_way;
 mod segmentation_refused;

@@ -50,7 +50,7 @@ impl Link {
                 user_agent: "grpc-go/adit-sim",
                 metadata: &[],
             };
-            let stream = match open.http2.open(call) {
+            let stream = match open.channel.http2.open(call) {
                 Ok(stream) => stream,
                 // Another connection follows when this one has ended.
                 Err(NotOpened::Leaving | NotOpened::Full(_)) => return false,
@@ -78,7 +78,7 @@ impl Link {
     /// Whether everything that was said is on its way.
     #[must_use]
     pub fn is_flushed(&self, script: u32) -> bool {
-        self.has_sent(script) && self.0.borrow().open.as_ref().is_some_and(super::link::Open::is_flushed)
+        self.has_sent(script) && self.0.borrow().open.as_ref().is_some_and(|open| open.channel.is_flushed())
     }
 
     /// How far a client's dial has come.

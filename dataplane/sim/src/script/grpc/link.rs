@@ -4,31 +4,27 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use adit_dataplane::http2::{Connection, ConnectionError, End, ErrorCode, Event, StreamId};
+use adit_dataplane::http2::{ConnectionError, End, ErrorCode, Event, StreamId};
 use adit_dataplane::konnectivity::Packet;
 use adit_dataplane::limits::GRPC_DATA_BYTES_MAX;
 use adit_io::Close;
 use bytes::{Buf, Bytes};
 
+use super::channel::{Channel, Heard};
 use super::packets::{Over, State};
 use crate::clock::{SimTime, nanos};
 use crate::net::{HostId, SimNet, StreamError};
 use crate::pipe::{ECONNRESET, EPIPE, Readable};
-use crate::script::{Door, Wire};
+use crate::script::Door;
 use crate::tally::Family;
 
-/// Bytes of one read.
-const READ_BYTES_MAX: usize = 16 * 1024;
 /// What a packet of DATA has beside its payload, at most.
 const DATA_HEAD_BYTES_MAX: usize = 64;
 
 /// The connection, while there is one.
 #[derive(Debug)]
 pub(super) struct Open {
-    wire: Wire,
-    pub(super) http2: Connection,
-    /// What the wire has not taken yet.
-    unsent: Bytes,
+    pub(super) channel: Channel,
     pub(super) number: Option<u64>,
     /// The script that is stepped when the socket changes.
     owner: u32,
@@ -107,7 +103,7 @@ impl Link {
         let (Some(open), None, false) = (&shared.open, &call.over, call.closed) else {
             return Err(StreamError(EPIPE));
         };
-        let room = open.http2.sendable_bytes(call.stream).saturating_sub(DATA_HEAD_BYTES_MAX);
+        let room = open.channel.http2.sendable_bytes(call.stream).saturating_sub(DATA_HEAD_BYTES_MAX);
         let room = if call.sending.is_empty() { room.min(GRPC_DATA_BYTES_MAX) } else { 0 };
         call.wants_room |= room == 0;
         Ok(room)
@@ -149,16 +145,15 @@ impl Shared {
             return Ok(());
         }
         let wire = self.door.connect(net, self.host, script)?;
-        let number = net.connection_of(wire.socket());
-        let http2 = Connection::client(net.clock().now()).expect("our own HTTP/2 begins");
-        self.open = Some(Open { wire, http2, unsent: Bytes::new(), number, owner: script });
+        let channel = Channel::client(net, wire);
+        self.open = Some(Open { number: channel.number(net), channel, owner: script });
         Ok(())
     }
 
     /// Resets a call's stream.
     pub(super) fn reset(&mut self, script: u32) {
         if let (Some(open), Some(call)) = (&mut self.open, self.calls.get_mut(&script)) {
-            open.http2.reset(call.stream, ErrorCode::CANCEL);
+            open.channel.http2.reset(call.stream, ErrorCode::CANCEL);
             call.over = Some(Over::GivenUp);
         }
     }
@@ -171,30 +166,21 @@ impl Shared {
             return self.leave(net, Close::Reset, &Over::Cut);
         }
         if let Some(open) = &mut self.open
-            && open.http2.deadline().is_some_and(|deadline| deadline <= now)
+            && open.channel.http2.deadline().is_some_and(|deadline| deadline <= now)
         {
-            open.http2.on_time(now);
+            open.channel.http2.on_time(now);
         }
         loop {
-            while let Some(event) = self.open.as_mut().and_then(|open| open.http2.poll_event(now)) {
+            while let Some(event) = self.open.as_mut().and_then(|open| open.channel.http2.poll_event(now)) {
                 self.on_event(net, event);
             }
             self.send();
             let Some(open) = &mut self.open else { return };
-            open.flush(net);
-            if !open.http2.wants_input() {
-                break;
-            }
-            let http2 = &mut open.http2;
-            match open.wire.readable(net) {
-                Ok(Readable::Bytes(waiting)) => {
-                    let max = waiting.min(READ_BYTES_MAX);
-                    open.wire.read(net, max, |piece| http2.receive(Bytes::copy_from_slice(piece)));
-                }
-                Ok(Readable::Nothing) => break,
-                Ok(Readable::End | Readable::Failed(_)) | Err(_) => {
-                    return self.leave(net, Close::Graceful, &Over::Lost);
-                }
+            open.channel.flush(net);
+            match open.channel.receive(net) {
+                Heard::Something => {}
+                Heard::Nothing => break,
+                Heard::Gone => return self.leave(net, Close::Graceful, &Over::Lost),
             }
         }
         self.look_at_room();
@@ -217,7 +203,7 @@ impl Shared {
                     net.violation(format!("GRPC mode: the server's HTTP/2: {end:?}"));
                 }
                 if let Some(open) = &mut self.open {
-                    open.flush(net);
+                    open.channel.flush(net);
                 }
                 self.leave(net, Close::Graceful, &Over::Lost);
             }
@@ -246,7 +232,7 @@ impl Shared {
                 call.sending.clear();
             }
             while let Some(piece) = call.sending.front_mut() {
-                let taken = open.http2.send(call.stream, piece).unwrap_or(0);
+                let taken = open.channel.http2.send(call.stream, piece).unwrap_or(0);
                 piece.advance(taken);
                 if !piece.is_empty() {
                     break;
@@ -254,11 +240,11 @@ impl Shared {
                 call.sending.pop_front();
             }
             let credit = call.take_credit();
-            open.http2.credit(call.stream, credit);
+            open.channel.http2.credit(call.stream, credit);
             if call.released && call.is_settled() && call.sending.is_empty() && !call.half_closed {
                 call.half_closed = true;
                 // Gone is as good as ended.
-                let _ = open.http2.half_close(call.stream);
+                let _ = open.channel.http2.half_close(call.stream);
             }
         }
     }
@@ -267,7 +253,8 @@ impl Shared {
     fn look_at_room(&mut self) {
         let Some(open) = &self.open else { return };
         for (script, call) in self.calls.iter_mut().filter(|(_, call)| call.wants_room) {
-            if call.sending.is_empty() && open.http2.sendable_bytes(call.stream) > DATA_HEAD_BYTES_MAX {
+            if call.sending.is_empty() && open.channel.http2.sendable_bytes(call.stream) > DATA_HEAD_BYTES_MAX
+            {
                 call.wants_room = false;
                 self.changed.insert(*script);
             }
@@ -278,7 +265,7 @@ impl Shared {
         let Some(open) = &self.open else { return };
         let now = net.clock().now();
         let cut = self.cut_at.map(|at| net.clock().instant(at));
-        let due = [open.http2.deadline(), cut].into_iter().flatten().min();
+        let due = [open.channel.http2.deadline(), cut].into_iter().flatten().min();
         if let Some(due) = due {
             net.wake_script(open.owner, nanos(due.saturating_duration_since(now)));
         }
@@ -306,38 +293,10 @@ impl Shared {
     /// The connection is none any more.
     pub(super) fn leave(&mut self, net: &mut SimNet, how: Close, over: &Over) {
         let Some(open) = self.open.take() else { return };
-        open.wire.close(net, how);
+        open.channel.close(net, how);
         for (script, call) in &mut self.calls {
             call.over.get_or_insert_with(|| over.clone());
             self.changed.insert(*script);
         }
-    }
-}
-
-impl Open {
-    /// Gives the wire what it takes of what HTTP/2 has to say.
-    fn flush(&mut self, net: &mut SimNet) {
-        loop {
-            if self.unsent.is_empty() {
-                self.unsent = self.http2.take_output();
-            }
-            if self.unsent.is_empty() {
-                return self.wire.flush(net);
-            }
-            match self.wire.writable(net) {
-                Ok(0) => return,
-                Ok(room) => {
-                    let piece = self.unsent.split_to(room.min(self.unsent.len()));
-                    self.wire.write(net, piece);
-                }
-                // What the server said before can still be read.
-                Err(_) => return self.unsent.clear(),
-            }
-        }
-    }
-
-    /// Whether the wire has taken everything.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.unsent.is_empty() && self.http2.output_bytes() == 0 && self.wire.is_flushed()
     }
 }

@@ -8,10 +8,12 @@
 //! Deliberately absent: retries, and what tunnels carry.
 
 mod call;
+mod channel;
 mod dials;
 mod link;
 mod packets;
 
 pub use call::Call;
+pub(crate) use channel::{Channel, Heard};
 pub use dials::{Dialed, Parting};
 pub use link::Link;
