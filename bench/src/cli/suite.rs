@@ -32,7 +32,7 @@ const DEFAULT: &[Workload] = &[
     Workload::BesideBulk,
 ];
 /// Systems of `--small`.
-const SMALL_SYSTEMS: &[&str] = &["direct", "adit-uring", "adit-epoll"];
+const SMALL_SYSTEMS: &[&str] = &["direct", "adit-uring", "adit-uring-grpc", "adit-epoll"];
 
 /// Measures systems over networks, in turn, and writes a report.
 ///
