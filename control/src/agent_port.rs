@@ -3,14 +3,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use adit_io::net::OwnedSocket;
 
 use crate::config::Bind;
 use crate::{tcp, udp};
 
+/// What the text of an error says of such a port (strerror(3), EADDRINUSE).
+const ADDRESS_IN_USE: &str = "Address already in use";
 /// Free UDP ports that are tried where any will do: the TCP port of the same number may be taken.
 const TRIES: usize = 16;
+/// How long a port that is taken is waited for: a process that was killed a moment ago may still have it, because the
+/// kernel takes io_uring's sockets down behind the process's end.
+const TAKEN_TIME_MAX: Duration = Duration::from_secs(2);
+/// Between two looks at it.
+const TAKEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What agents connect to, one of each for each shard, in shard order.
 #[derive(Debug)]
@@ -28,15 +36,29 @@ pub(crate) struct AgentPort {
 /// # Errors
 /// The text to show.
 pub(crate) async fn bind(at: &Bind, shards: u8) -> Result<AgentPort, String> {
+    let until = Instant::now() + TAKEN_TIME_MAX;
     let mut tries = 0;
     loop {
         tries += 1;
-        let (udp, address) = udp::bind_for_agents(at, shards).await?;
-        match tcp::bind_agents(address, shards) {
-            Ok(tcp) => return Ok(AgentPort { udp, tcp, address }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && at.port == 0 && tries < TRIES => {}
-            Err(error) => return Err(told(&error, address)),
+        match bind_once(at, shards).await {
+            Err((error, true)) if at.port == 0 && tries >= TRIES => return Err(error),
+            Err((_, true)) if at.port == 0 => {}
+            Err((_, true)) if Instant::now() < until => tokio::time::sleep(TAKEN_PAUSE).await,
+            Err((error, _)) => return Err(error),
+            Ok(port) => return Ok(port),
         }
+    }
+}
+
+/// As [`bind`], once; with an error, whether it is that somebody else has the port.
+async fn bind_once(at: &Bind, shards: u8) -> Result<AgentPort, (String, bool)> {
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let (udp, address) = udp::bind_for_agents(at, shards)
+        .await
+        .map_err(|error| (error.clone(), error.contains(ADDRESS_IN_USE)))?;
+    match tcp::bind_agents(address, shards) {
+        Ok(tcp) => Ok(AgentPort { udp, tcp, address }),
+        Err(error) => Err((told(&error, address), in_use(&error))),
     }
 }
 

@@ -8,12 +8,18 @@ use crate::support::world::{Case, PORT, SERVER, TARGET, World};
 
 /// The proxy is on the server's host: what comes from its own addresses comes through it.
 const PROXY: &str = "10.77.0.1:3128";
+/// Where further ones are, one after the other: what the one before has left does not stand in the way.
+const FURTHER: [&str; 3] = ["10.77.0.1:3129", "10.77.0.1:3130", "10.77.0.1:3131"];
 /// A name and a password, in words and as RFC 7617 has them.
 const PASSWORD: &str = "open-sesame";
 const CREDENTIALS: &str = "Basic YWxhZGRpbjpvcGVuLXNlc2FtZQ==";
 
 fn proxy(world: &World, rule: Rule) -> Proxy {
-    Proxy::start(&world.server_net, PROXY.parse::<SocketAddr>().expect("an address"), rule)
+    proxy_at(world, PROXY, rule)
+}
+
+fn proxy_at(world: &World, at: &str, rule: Rule) -> Proxy {
+    Proxy::start(&world.server_net, at.parse::<SocketAddr>().expect("an address"), rule)
 }
 
 /// Lets the agent reach nothing of the server but the proxy.
@@ -59,7 +65,7 @@ pub(crate) async fn an_agent_goes_through_the_proxy(case: Case) {
 
 /// What the proxy refuses is told, with what to do about it, and without what was wrong.
 pub(crate) async fn a_proxy_that_refuses_is_told_of(case: Case) {
-    let (plain, named) = ("http://10.77.0.1:3128", "http://aladdin:open-sesame@10.77.0.1:3128");
+    let (plain, named) = ("http://", "http://aladdin:open-sesame@");
     let wants = "the proxy wants a name and a password (407";
     let refusals = [
         (Rule::Credentials(CREDENTIALS), plain, wants, "write them in HTTPS_PROXY"),
@@ -67,9 +73,9 @@ pub(crate) async fn a_proxy_that_refuses_is_told_of(case: Case) {
         (Rule::Closed, plain, "the proxy makes no tunnel (403", "let it CONNECT to the server"),
     ];
     let mut world = world(case, &[]).await;
-    for (rule, variable, reason, remedy) in refusals {
-        let proxy = proxy(&world, rule);
-        world.agent_environment = vec![format!("HTTPS_PROXY={variable}")];
+    for ((rule, variable, reason, remedy), at) in refusals.into_iter().zip(FURTHER) {
+        let proxy = proxy_at(&world, at, rule);
+        world.agent_environment = vec![format!("HTTPS_PROXY={variable}{at}")];
         world.further_flags(&["--transport=tcp"]);
         let agent = world.spawn_agent(0, "agent");
         agent.logged(&["cannot connect to the server", reason, remedy]).await;

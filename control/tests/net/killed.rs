@@ -16,7 +16,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(6);
 
 /// Every dial goes through, in time, while an agent dies under load; what ran on it is reset.
 pub(crate) async fn no_dial_fails_while_one_of_two_agents_is_killed(case: Case) {
-    let mut world = World::start(case, 2).await;
+    let mut world = World::start_over_quic(case, 2).await;
     let socket = world.socket();
     let mut streams = Vec::new();
     let mut on = [0, 0];
@@ -51,7 +51,7 @@ pub(crate) async fn no_dial_fails_while_one_of_two_agents_is_killed(case: Case) 
 /// Idle agents of a server that was killed and started again hear from it, by stateless reset, that it does not know
 /// them: they neither wait out a timeout nor take it for a stranger.
 pub(crate) async fn idle_agents_believe_a_restarted_servers_reset(case: Case) {
-    let mut world = World::start(case, 2).await;
+    let mut world = World::start_over_quic(case, 2).await;
     // Both have just been heard, so neither has something unanswered while nobody is there.
     for seed in 0..10 {
         let mut stream = connect(&world.socket(), TARGET).await.expect("a tunnel");
@@ -69,7 +69,7 @@ pub(crate) async fn idle_agents_believe_a_restarted_servers_reset(case: Case) {
 
 /// A busy agent has something unanswered when the server dies, and may be back before the reset reaches it.
 pub(crate) async fn busy_agents_are_back_soon_after_a_restart_of_the_server(case: Case) {
-    let mut world = World::start(case, 2).await;
+    let mut world = World::start_over_quic(case, 2).await;
     let flows = Flows::start(&world.socket(), TARGET, 2).await;
     world.server.kill().await;
     world.restart_server().await;
@@ -81,7 +81,7 @@ pub(crate) async fn busy_agents_are_back_soon_after_a_restart_of_the_server(case
 
 /// The server dies and stays away: what ran is reset at the agent, which keeps trying and finds it when it comes.
 pub(crate) async fn an_agent_outlives_its_server(case: Case) {
-    let mut world = World::start(case, 1).await;
+    let mut world = World::start_over_quic(case, 1).await;
     let flows = Flows::start(&world.socket(), TARGET, 1).await;
     world.server.kill().await;
     flows.cut(Duration::from_secs(5)).await;

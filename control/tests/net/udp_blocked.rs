@@ -82,7 +82,7 @@ async fn cut(mut stream: UnixStream) {
 /// everything new goes over QUIC again.
 pub(crate) async fn dials_go_over_tcp_soon_and_no_tunnel_is_cut(case: Case) {
     let world = World::start(case, 1).await;
-    let mut over_quic = Flows::start(&world.socket(), TARGET, 2).await;
+    let mut over_quic = Flows::start(&world.socket(), TARGET, 1).await;
     assert_eq!(over(&world, "adit_session_tunnels", "tcp").await, 0);
     block(&world).await;
     let blocked = Instant::now();

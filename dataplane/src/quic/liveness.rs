@@ -153,11 +153,9 @@ impl Liveness {
 }
 
 /// Three probe timeouts (RFC 9002 section 6.2.1), at least a second. quinn-proto keeps the variation of the round-trip
-/// time to itself; half the round trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it. On
-/// a slow path one is enough: nothing is closed for it.
+/// time to itself; half the round trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it.
 fn suspect_after(rtt: Duration) -> Duration {
-    let slow = limits::SUSPECT_AFTER_MAX.max(pto(rtt));
-    limits::SUSPECT_AFTER_MIN.max(slow.min(3 * pto(rtt)))
+    limits::SUSPECT_AFTER_MIN.max(3 * pto(rtt))
 }
 
 fn probe_after(rtt: Duration) -> Duration {
@@ -176,7 +174,7 @@ pub(super) fn pto(rtt: Duration) -> Duration {
 
 /// On a path so slow that three probe timeouts take longer, the probes get their time.
 fn dead_after(rtt: Duration) -> Duration {
-    limits::UNANSWERED_TIME_MAX.max(3 * pto(rtt))
+    limits::UNANSWERED_TIME_MAX.max(suspect_after(rtt))
 }
 
 /// An honest peer that hears nothing of this end has given up long before.
@@ -366,12 +364,11 @@ mod tests {
     }
 
     #[test]
-    fn slow_paths_are_suspect_after_a_probe_timeout_and_dead_after_three() {
+    fn slow_paths_get_three_probe_timeouts() {
         let slow = Duration::from_millis(400);
-        assert_eq!(suspect_after(slow), limits::SUSPECT_AFTER_MAX);
+        assert_eq!(suspect_after(slow), 3 * (3 * slow + ACK_DELAY_MAX));
         assert_eq!(suspect_after(RTT), limits::SUSPECT_AFTER_MIN);
         let slower = Duration::from_millis(900);
-        assert_eq!(suspect_after(slower), 3 * slower + ACK_DELAY_MAX);
-        assert_eq!(dead_after(slower), 3 * suspect_after(slower));
+        assert_eq!(dead_after(slower), suspect_after(slower));
     }
 }

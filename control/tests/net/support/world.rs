@@ -87,6 +87,13 @@ impl World {
         world
     }
 
+    /// The same, with agents that stay on QUIC whatever becomes of it: for what is said of QUIC alone.
+    pub(crate) async fn start_over_quic(case: Case, agents: usize) -> Self {
+        let mut world = Self::start_server(case, agents).await;
+        world.start_agents_with(&["--transport=quic"]).await;
+        world
+    }
+
     /// The same, without the agents: their namespaces are there, and nothing runs in them but targets.
     pub(crate) async fn start_server(case: Case, agents: usize) -> Self {
         let server_net = Netns::new("server");

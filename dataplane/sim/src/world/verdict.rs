@@ -131,7 +131,7 @@ impl World {
             // Agents over TCP are still connected.
             let carriers = report.stats.carriers_open;
             let held = [
-                ("entries in the tunnel table", report.stats.tunnels_open, carriers),
+                ("tunnels", report.stats.tunnels_open, 0),
                 ("pending dials", report.stats.dials_pending, 0),
                 ("open sockets", report.io.sockets_open, own + carriers),
                 ("small slots", report.small_slots.held as u64, 0),
