@@ -170,9 +170,9 @@ fn the_agent_keeps_a_silent_connection_alive() {
     world.run_for(120 * SECOND);
     assert_eq!(world.lost(AGENT, agent), None);
     assert_eq!(world.lost(SERVER, server), None);
-    // One every 4 s and a round trip, and its acknowledgement.
+    // One every 2.5 s and a round trip, and its acknowledgement.
     let sent = world.nodes[AGENT].trains.len();
-    assert!((28..=31).contains(&sent), "{sent}");
+    assert!((44..=48).contains(&sent), "{sent}");
     assert!(world.nodes[SERVER].trains.len() <= sent + 1);
     world.assert_nothing_is_left();
 }
