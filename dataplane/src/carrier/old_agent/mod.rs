@@ -182,6 +182,8 @@ impl Carrier for OldAgent {
                 self.on_http2_event(now, event);
                 continue;
             }
+            // What a stream's end closed may be over by that, with nothing from the agent to come.
+            self.take_backend_events(now);
             self.give_credit();
             self.flush();
             if self.streams.events.is_empty() {

@@ -163,7 +163,8 @@ impl World {
                     self.tunnels
                         .iter_mut()
                         .filter(|tunnel| tunnel.stream == stream)
-                        .for_each(|tunnel| tunnel.write_over = true);
+                        // What is ended before this is heard has no other end than this (`Quic::finish`).
+                        .for_each(|tunnel| (tunnel.write_over, tunnel.finished) = (true, false));
                 }
                 CarrierEvent::Finished(stream) => {
                     assert!(self.finished.insert(stream), "finished twice");
@@ -211,12 +212,7 @@ impl World {
 }
 
 proptest! {
-    // One choice of orders. There are others, about one in a thousand, in which an entry stays until the agent's
-    // connection ends, or an end is told that was none; what they have in common is not found yet.
-    #![proptest_config(ProptestConfig {
-        rng_seed: proptest::test_runner::RngSeed::Fixed(7),
-        ..ProptestConfig::with_cases(300)
-    })]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn any_order_keeps_every_stream_whole_and_leaves_nothing(
         steps in prop::collection::vec((0_u8..20, 0_usize..4), 0..120),
