@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use adit_io::net::OwnedSocket;
 
 use crate::config::Bind;
+use crate::udp::NotBound;
 use crate::{tcp, udp};
 
-/// What the text of an error says of such a port (strerror(3), EADDRINUSE).
-const ADDRESS_IN_USE: &str = "Address already in use";
 /// Free UDP ports that are tried where any will do: the TCP port of the same number may be taken.
 const TRIES: usize = 16;
 /// How long a port that is taken is waited for: a process that was killed a moment ago may still have it, because the
@@ -41,28 +40,24 @@ pub(crate) async fn bind(at: &Bind, shards: u8) -> Result<AgentPort, String> {
     loop {
         tries += 1;
         match bind_once(at, shards).await {
-            Err((error, true)) if at.port == 0 && tries >= TRIES => return Err(error),
-            Err((_, true)) if at.port == 0 => {}
-            Err((_, true)) if Instant::now() < until => tokio::time::sleep(TAKEN_PAUSE).await,
-            Err((error, _)) => return Err(error),
             Ok(port) => return Ok(port),
+            Err(error) if error.is_taken && at.port == 0 && tries < TRIES => {}
+            Err(error) if error.is_taken && at.port != 0 && Instant::now() < until => {
+                tokio::time::sleep(TAKEN_PAUSE).await;
+            }
+            Err(error) => return Err(error.text),
         }
     }
 }
 
-/// As [`bind`], once; with an error, whether it is that somebody else has the port.
-async fn bind_once(at: &Bind, shards: u8) -> Result<AgentPort, (String, bool)> {
-    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-    let (udp, address) = udp::bind_for_agents(at, shards)
-        .await
-        .map_err(|error| (error.clone(), error.contains(ADDRESS_IN_USE)))?;
-    match tcp::bind_agents(address, shards) {
-        Ok(tcp) => Ok(AgentPort { udp, tcp, address }),
-        Err(error) => Err((told(&error, address), in_use(&error))),
-    }
+/// As [`bind`], once.
+async fn bind_once(at: &Bind, shards: u8) -> Result<AgentPort, NotBound> {
+    let (udp, address) = udp::bind_for_agents(at, shards).await?;
+    let tcp = tcp::bind_agents(address, shards).map_err(|error| told(&error, address))?;
+    Ok(AgentPort { udp, tcp, address })
 }
 
-fn told(error: &io::Error, address: SocketAddr) -> String {
+fn told(error: &io::Error, address: SocketAddr) -> NotBound {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another process listens there: stop it, or choose an --agent-port that is free for both UDP and TCP"
@@ -70,7 +65,8 @@ fn told(error: &io::Error, address: SocketAddr) -> String {
         io::ErrorKind::PermissionDenied => "choose a port above 1023, or allow this user to bind it",
         _ => "check --agent-bind-address",
     };
-    format!("--agent-port: cannot listen on TCP port {}: {error}: {remedy}", address.port())
+    let text = format!("--agent-port: cannot listen on TCP port {}: {error}: {remedy}", address.port());
+    NotBound { text, is_taken: error.kind() == io::ErrorKind::AddrInUse }
 }
 
 #[cfg(test)]

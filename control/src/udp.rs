@@ -25,18 +25,31 @@ const OPTIONS: UdpOptions = UdpOptions {
 /// One of several sockets on one address.
 const SHARED: UdpOptions = UdpOptions { reuse_port: true, ..OPTIONS };
 
+/// Why a port could not be had.
+#[derive(Debug)]
+pub(crate) struct NotBound {
+    /// The text to show.
+    pub(crate) text: String,
+    /// Somebody else has it.
+    pub(crate) is_taken: bool,
+}
+
 /// Binds the server's sockets for agents, one for each shard, in shard order, on one address.
 ///
 /// # Errors
-/// The text to show.
-pub(crate) async fn bind_for_agents(at: &Bind, shards: u8) -> Result<(Vec<OwnedSocket>, SocketAddr), String> {
+/// [`NotBound`].
+pub(crate) async fn bind_for_agents(
+    at: &Bind,
+    shards: u8,
+) -> Result<(Vec<OwnedSocket>, SocketAddr), NotBound> {
     let told = |error: io::Error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "choose another --agent-port, or 0 for any free one",
             io::ErrorKind::AddrNotAvailable => "name an address of this host as --agent-bind-address",
             _ => "check --agent-bind-address",
         };
-        format!("--agent-port: cannot listen on UDP port {}: {error}: {remedy}", at.port)
+        let text = format!("--agent-port: cannot listen on UDP port {}: {error}: {remedy}", at.port);
+        NotBound { text, is_taken: error.kind() == io::ErrorKind::AddrInUse }
     };
     let bound = match &at.host {
         BindHost::All => bind_all(at.port).map_err(told)?,
@@ -59,10 +72,11 @@ pub(crate) async fn bind_for_agents(at: &Bind, shards: u8) -> Result<(Vec<OwnedS
         .collect::<io::Result<Vec<_>>>()
         .map_err(told)?;
     steer_to_shards(&sockets[0], shards, SHARD_BITS).map_err(|error| {
-        format!(
+        let text = format!(
             "--shards {shards}: the kernel does not steer datagrams to shards (SO_ATTACH_REUSEPORT_CBPF): {error}: \
              use --shards 1"
-        )
+        );
+        NotBound { text, is_taken: false }
     })?;
     Ok((sockets, address))
 }

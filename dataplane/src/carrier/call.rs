@@ -28,18 +28,18 @@ const COPIED_BYTES_MAX: usize = 4096;
 
 /// The message that is on its way into a call's window.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     pieces: VecDeque<Bytes>,
 }
 
 impl Outgoing {
     /// Whether nothing of what was taken is left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     /// Sends what the windows and the output have room for; a message is taken from `next` only where there is some.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         http2: &mut Connection,
         call: StreamId,

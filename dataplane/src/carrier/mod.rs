@@ -36,6 +36,7 @@ use quinn_proto::Dir;
 use crate::quic::{Gone, LostReason, ReadState, Side, StreamId, WriteState};
 use crate::wire::{CloseCode, Hello, ResetCode, Welcome};
 
+pub(crate) use call::Outgoing;
 pub use old_agent::OldAgent;
 pub use old_server::{NotCalled, OldServer, OldServerCall};
 

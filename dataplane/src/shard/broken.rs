@@ -48,7 +48,7 @@ impl<D: DatagramDriver> Shard<D> {
         self.reader_took_all(key);
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         tunnel.phase = Phase::Broken;
-        let path = tunnel.conn().and_then(|conn| self.quic_path(conn));
+        let path = tunnel.conn().and_then(|conn| self.quic.path(conn));
         let round_trips = path.map_or(LAST_WORDS_TIME_MIN, |path| path.rtt * LAST_WORDS_ROUND_TRIPS);
         self.set_deadline(key, self.now + round_trips.clamp(LAST_WORDS_TIME_MIN, LAST_WORDS_TIME_MAX));
         self.queue(key);

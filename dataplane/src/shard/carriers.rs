@@ -65,11 +65,8 @@ impl<D: DatagramDriver> Shard<D> {
             let Some(entry) = self.tunnels.get_mut(key) else { return };
             entry.egress.on_read(batch);
         }
-        if let Some(link) = self.carrier_link(key)
-            && let Some(at) = link.carrier.deadline()
-            && self.tunnels.get(key).is_some_and(|entry| entry.deadline != Some(at))
-        {
-            self.set_deadline(key, at);
+        if let Some(at) = self.carrier_link(key).and_then(|link| link.carrier.deadline()) {
+            self.wake_by(key, at);
         }
         self.pump_send(key);
         self.pump_receive(key);

@@ -14,7 +14,7 @@ use super::tunnel::Phase;
 use crate::carrier::Carrier;
 use crate::limits::{CONNECTIONS_MAX, SHARDS_MAX, TUNNELS_MAX};
 use crate::port::{ConnectionKey, ShardId};
-use crate::quic::{ConnId, Gone, Path, ReadState, StreamId, WriteState};
+use crate::quic::{ConnId, Gone, ReadState, StreamId, WriteState};
 use crate::stream::table::Key;
 use crate::wire::{CloseCode, ResetCode, Welcome};
 
@@ -59,6 +59,27 @@ pub(super) const fn remote_of_conn(conn: ConnId) -> Option<ConnectionKey> {
     Some(ConnectionKey { shard, index, generation: conn.generation })
 }
 
+/// Where a connection's streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// With this shard's QUIC endpoint.
+    Quic,
+    /// With this entry's carrier.
+    Carrier(Key),
+    /// On another shard.
+    Remote,
+}
+
+impl Link {
+    const fn of(conn: ConnId) -> Self {
+        match (remote_of_conn(conn), carrier_of_conn(conn)) {
+            (Some(_), _) => Self::Remote,
+            (None, Some(key)) => Self::Carrier(key),
+            (None, None) => Self::Quic,
+        }
+    }
+}
+
 impl<D: DatagramDriver> Shard<D> {
     /// A carrier that is about to be changed: what it has to say afterwards is looked at in this turn.
     fn carrier(&mut self, key: Key) -> Result<&mut dyn Carrier, Gone> {
@@ -71,9 +92,10 @@ impl<D: DatagramDriver> Shard<D> {
 
     /// See [`crate::quic::Quic::open`]. Those of other shards are opened with more to say ([`Self::open_remote`]).
     pub(super) fn open_stream(&mut self, conn: ConnId) -> Result<Option<StreamId>, Gone> {
-        match carrier_of_conn(conn) {
-            None => self.quic.open(conn),
-            Some(key) => self.carrier(key)?.open(),
+        match Link::of(conn) {
+            Link::Quic => self.quic.open(conn),
+            Link::Carrier(key) => self.carrier(key)?.open(),
+            Link::Remote => Err(Gone),
         }
     }
 
@@ -86,12 +108,10 @@ impl<D: DatagramDriver> Shard<D> {
         out: &mut Vec<Bytes>,
     ) -> Result<ReadState, Gone> {
         let now = self.now;
-        if remote_of_conn(conn).is_some() {
-            return self.read_remote(stream, max_bytes, out);
-        }
-        match carrier_of_conn(conn) {
-            None => self.quic.read(conn, stream, max_bytes, out),
-            Some(key) => self.carrier(key)?.read(now, stream, max_bytes, out),
+        match Link::of(conn) {
+            Link::Quic => self.quic.read(conn, stream, max_bytes, out),
+            Link::Carrier(key) => self.carrier(key)?.read(now, stream, max_bytes, out),
+            Link::Remote => self.read_remote(stream, max_bytes, out),
         }
     }
 
@@ -103,64 +123,47 @@ impl<D: DatagramDriver> Shard<D> {
         chunks: &mut VecDeque<Bytes>,
     ) -> Result<WriteState, Gone> {
         let now = self.now;
-        if remote_of_conn(conn).is_some() {
-            return self.write_remote(stream, chunks);
-        }
-        match carrier_of_conn(conn) {
-            None => self.quic.write(conn, stream, chunks),
-            Some(key) => self.carrier(key)?.write(now, stream, chunks),
+        match Link::of(conn) {
+            Link::Quic => self.quic.write(conn, stream, chunks),
+            Link::Carrier(key) => self.carrier(key)?.write(now, stream, chunks),
+            Link::Remote => self.write_remote(stream, chunks),
         }
     }
 
     /// See [`crate::quic::Quic::finish`].
     pub(super) fn finish_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<(), Gone> {
-        if remote_of_conn(conn).is_some() {
-            return self.end_remote(stream, None);
-        }
-        match carrier_of_conn(conn) {
-            None => self.quic.finish(conn, stream),
-            Some(key) => self.carrier(key)?.finish(stream),
+        match Link::of(conn) {
+            Link::Quic => self.quic.finish(conn, stream),
+            Link::Carrier(key) => self.carrier(key)?.finish(stream),
+            Link::Remote => self.end_remote(stream, None),
         }
     }
 
     /// Ends the sending half at once. One that is gone already is left alone.
     pub(super) fn reset_stream(&mut self, conn: ConnId, stream: StreamId, code: ResetCode) {
-        if remote_of_conn(conn).is_some() {
-            let _ = self.end_remote(stream, Some(code));
-            return;
-        }
-        let _ = match carrier_of_conn(conn) {
-            None => self.quic.reset(conn, stream, code),
-            Some(key) => self.carrier(key).and_then(|carrier| carrier.reset(stream, code)),
+        let _ = match Link::of(conn) {
+            Link::Quic => self.quic.reset(conn, stream, code),
+            Link::Carrier(key) => self.carrier(key).and_then(|carrier| carrier.reset(stream, code)),
+            Link::Remote => self.end_remote(stream, Some(code)),
         };
     }
 
     /// Reads no further. A receiving half that is gone already is left alone.
     pub(super) fn stop_stream(&mut self, conn: ConnId, stream: StreamId, code: ResetCode) {
-        if remote_of_conn(conn).is_some() {
-            let _ = self.stop_remote(stream, code);
-            return;
-        }
-        let _ = match carrier_of_conn(conn) {
-            None => self.quic.stop(conn, stream, code),
-            Some(key) => self.carrier(key).and_then(|carrier| carrier.stop(stream, code)),
+        let _ = match Link::of(conn) {
+            Link::Quic => self.quic.stop(conn, stream, code),
+            Link::Carrier(key) => self.carrier(key).and_then(|carrier| carrier.stop(stream, code)),
+            Link::Remote => self.stop_remote(stream, code),
         };
     }
 
     /// See [`crate::quic::Quic::received_reset`].
     pub(super) fn received_reset(&mut self, conn: ConnId, stream: StreamId) -> bool {
-        if remote_of_conn(conn).is_some() {
-            return self.received_reset_of_remote(stream);
+        match Link::of(conn) {
+            Link::Quic => self.quic.received_reset(conn, stream),
+            Link::Carrier(key) => self.carrier(key).is_ok_and(|carrier| carrier.received_reset(stream)),
+            Link::Remote => self.received_reset_of_remote(stream),
         }
-        match carrier_of_conn(conn) {
-            None => self.quic.received_reset(conn, stream),
-            Some(key) => self.carrier(key).is_ok_and(|carrier| carrier.received_reset(stream)),
-        }
-    }
-
-    /// A connection's path, where it is known what it is like: over QUIC.
-    pub(super) fn quic_path(&self, conn: ConnId) -> Option<Path> {
-        self.quic.path(conn)
     }
 
     /// The agent of a carrier without a control stream is accepted.

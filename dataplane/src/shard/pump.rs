@@ -235,6 +235,14 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
+    /// Wakes at that time or, where an earlier one is set, then: whoever looks at its own deadlines when it is woken
+    /// needs no timer for each of them that moves.
+    pub(super) fn wake_by(&mut self, key: Key, at: std::time::Instant) {
+        if self.tunnels.get(key).is_some_and(|tunnel| tunnel.deadline.is_none_or(|set| at < set)) {
+            self.set_deadline(key, at);
+        }
+    }
+
     pub(super) fn on_tunnel_timer(&mut self, key: Key) {
         let Some(tunnel) = self.tunnels.get_mut(key) else { return };
         let Some(deadline) = tunnel.deadline else { return };

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use super::super::Shard;
 use super::super::links::carrier_of_conn;
 use super::super::tunnel::{Phase, Tunnel};
-use super::{CallRef, CallTunnel};
+use super::{Call, CallRef};
 use crate::frontend::Answer;
 use crate::http2::StreamId;
 use crate::konnectivity::{DialFailure, DialKey, Event, Frontend, TunnelEnd, text};
@@ -56,29 +56,39 @@ impl<D: DatagramDriver> Shard<D> {
             }
         }
         // Whoever waits for room, or for bytes, looks for himself.
-        let tunnels: Vec<CallTunnel> = self
-            .grpc(key)
-            .and_then(|connection| connection.calls.get(&stream))
-            .map(|call| call.tunnels.clone())
-            .unwrap_or_default();
-        tunnels.into_iter().for_each(|tunnel| self.queue(tunnel.key));
+        let mut place = 0;
+        while let Some(tunnel) = self.call(key, stream).and_then(|call| call.tunnels.get(place).copied()) {
+            self.queue(tunnel);
+            place += 1;
+        }
+    }
+
+    fn call(&self, key: Key, stream: StreamId) -> Option<&Call> {
+        match &self.tunnels.get(key)?.phase {
+            Phase::Grpc(connection) => connection.calls.get(&stream),
+            _ => None,
+        }
     }
 
     fn on_call_event(&mut self, key: Key, stream: StreamId, event: Event) {
         match event {
             Event::Dial { key: dial, address, .. } => self.start_call_dial(key, stream, dial, address),
             Event::Cancel { key: dial } => {
-                if let Some(tunnel) = self.call_tunnel(key, stream, |tunnel| tunnel.dial == dial) {
+                if let Some(tunnel) = self.call_tunnel(key, stream, |call| call.dial == dial) {
                     self.abandon_dial(tunnel);
                 }
             }
             Event::Close { connect_id } => {
-                if let Some(tunnel) = self.tunnel_of_connection(key, stream, connect_id) {
+                if let Some(tunnel) =
+                    self.call_tunnel(key, stream, |call| call.connect_id == Some(connect_id))
+                {
                     self.close_call_tunnel(tunnel);
                 }
             }
             Event::Abort { connect_id } => {
-                if let Some(tunnel) = self.tunnel_of_connection(key, stream, connect_id) {
+                if let Some(tunnel) =
+                    self.call_tunnel(key, stream, |call| call.connect_id == Some(connect_id))
+                {
                     self.close_tunnel(tunnel, Close::Reset, Some(ResetCode::ResetByPeer));
                 }
             }
@@ -91,17 +101,10 @@ impl<D: DatagramDriver> Shard<D> {
         }
     }
 
-    fn call_tunnel(&mut self, key: Key, stream: StreamId, is: impl Fn(&CallTunnel) -> bool) -> Option<Key> {
-        let call = self.grpc(key)?.calls.get(&stream)?;
-        call.tunnels.iter().find(|tunnel| is(tunnel)).map(|tunnel| tunnel.key)
-    }
-
-    fn tunnel_of_connection(&mut self, key: Key, stream: StreamId, connect_id: i64) -> Option<Key> {
-        let tunnels = self.grpc(key)?.calls.get(&stream)?.tunnels.clone();
-        tunnels.into_iter().map(|tunnel| tunnel.key).find(|key| {
-            let call = self.tunnels.get(*key).and_then(|tunnel| tunnel.call.as_ref());
-            call.is_some_and(|call| call.connect_id == Some(connect_id))
-        })
+    /// Which of a call's tunnels it is.
+    fn call_tunnel(&self, key: Key, stream: StreamId, is: impl Fn(&CallRef) -> bool) -> Option<Key> {
+        let of = |key: &Key| self.tunnels.get(*key).and_then(|tunnel| tunnel.call.as_ref());
+        self.call(key, stream)?.tunnels.iter().copied().find(|key| of(key).is_some_and(&is))
     }
 
     fn start_call_dial(&mut self, key: Key, stream: StreamId, dial: DialKey, address: String) {
@@ -110,18 +113,20 @@ impl<D: DatagramDriver> Shard<D> {
         tunnel.call = Some(CallRef { connection: key, stream, dial, connect_id: None });
         let inserted = self.tunnels.insert(tunnel);
         let Some(call) = self.grpc(key).and_then(|connection| connection.calls.get_mut(&stream)) else {
+            debug_assert!(false, "only a call that is open dials");
             return;
         };
-        let Ok(tunnel) = inserted else {
-            self.stats.frontends_refused += 1;
-            let full = DialFailure::NotAsked("the server is busy: its table of tunnels is full".to_owned());
-            if let Some(call) = self.grpc(key).and_then(|connection| connection.calls.get_mut(&stream)) {
-                call.frontend.on_dial_failed(dial, full);
+        match inserted {
+            Ok(tunnel) => {
+                call.tunnels.push(tunnel);
+                self.begin_dial(tunnel, address, client);
             }
-            return;
-        };
-        call.tunnels.push(CallTunnel { dial, key: tunnel });
-        self.begin_dial(tunnel, address, client);
+            Err(_) => {
+                let full = "the server is busy: its table of tunnels is full";
+                call.frontend.on_dial_failed(dial, DialFailure::NotAsked(full.to_owned()));
+                self.stats.frontends_refused += 1;
+            }
+        }
     }
 
     /// The agent has connected. False when the client does not wait for it any more.
@@ -262,7 +267,7 @@ impl<D: DatagramDriver> Shard<D> {
         };
         let Some(connection) = self.grpc(call.connection) else { return };
         let Some(open) = connection.calls.get_mut(&call.stream) else { return };
-        open.tunnels.retain(|tunnel| tunnel.key != key);
+        open.tunnels.retain(|tunnel| *tunnel != key);
         match call.connect_id {
             Some(connect_id) => open.frontend.on_tunnel_ended(connect_id, end),
             None => {

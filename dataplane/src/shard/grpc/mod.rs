@@ -20,10 +20,11 @@ mod calls;
 use std::collections::{BTreeMap, VecDeque};
 
 use adit_io::{Close, DatagramDriver};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::Shard;
 use super::tunnel::Phase;
+use crate::carrier::Outgoing;
 use crate::config::Role;
 use crate::http2::{Connection, End, Event, KeepAlive, KeepAliveDue, Request, StreamId};
 use crate::konnectivity::{DialKey, Frontend};
@@ -52,18 +53,11 @@ pub(crate) struct GrpcConnection {
 struct Call {
     frontend: Frontend,
     /// What the stream has not taken of the message that is being sent.
-    sending: VecDeque<Bytes>,
+    sending: Outgoing,
     /// Whether it waits in `ready`.
     is_ready: bool,
     /// Its dials and connections; [`crate::limits::GRPC_DIALS_PER_STREAM_MAX`] at most.
-    tunnels: Vec<CallTunnel>,
-}
-
-/// A dial of a call, and the connection that came of it.
-#[derive(Clone, Copy, Debug)]
-struct CallTunnel {
-    dial: DialKey,
-    key: Key,
+    tunnels: Vec<Key>,
 }
 
 /// Which call's dial a tunnel is.
@@ -89,21 +83,7 @@ impl GrpcConnection {
     /// Sends what a call has to say, as far as its stream takes it.
     fn send(&mut self, stream: StreamId) {
         let Some(call) = self.calls.get_mut(&stream) else { return };
-        while self.http2.sendable_bytes(stream) > 0 {
-            let Some(piece) = call.sending.front_mut() else {
-                let Some(message) = call.frontend.next_message() else { return };
-                call.sending.extend([message.head, message.payload].into_iter().filter(|p| !p.is_empty()));
-                continue;
-            };
-            match self.http2.send(stream, piece) {
-                Ok(taken) => piece.advance(taken),
-                // The event that says why is on its way.
-                Err(_) => return,
-            }
-            if piece.is_empty() {
-                call.sending.pop_front();
-            }
-        }
+        call.sending.send(&mut self.http2, stream, || call.frontend.next_message());
         // Room in the output, unlike a window, is not announced.
         if self.http2.output_has_no_room() && (call.frontend.has_message() || !call.sending.is_empty()) {
             self.mark_ready(stream);
@@ -154,9 +134,7 @@ impl<D: DatagramDriver> Shard<D> {
         let alive = connection.keep_alive.deadline();
         let deadline = connection.http2.deadline().map_or(alive, |deadline| deadline.min(alive));
         let again = !connection.ready.is_empty() && !connection.http2.output_has_no_room();
-        if entry.deadline != Some(deadline) {
-            self.set_deadline(key, deadline);
-        }
+        self.wake_by(key, deadline);
         if again {
             self.queue(key);
         }
