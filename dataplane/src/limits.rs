@@ -87,9 +87,12 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(2500);
 /// Silence after which a connection is closed.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
+/// Silence after which a connection over QUIC is closed although its peer is there over TCP meanwhile: a network that
+/// lets no UDP through for a moment cuts nothing.
+pub const HELD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Unanswered data after which a connection is suspect, at least; three PTOs if that is longer.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
-/// Unanswered data after which a connection is closed.
+/// Unanswered data after which a connection is closed, unless its peer is there over TCP ([`HELD_TIME_MAX`]).
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Data that is not acknowledged, while other things are received, after which a connection is closed; twice the time
 /// after which it would be closed in silence, if that is longer.
@@ -340,6 +343,7 @@ const _: () = {
     assert!(AGENT_DIAL_TIME_MAX.as_millis() * 2 < ANSWER_TIME_MAX.as_millis());
     // A keep-alive and three repetitions fit into the idle time.
     assert!(KEEP_ALIVE_INTERVAL.as_millis() * 3 < IDLE_TIME_MAX.as_millis());
+    assert!(IDLE_TIME_MAX.as_millis() < HELD_TIME_MAX.as_millis());
     assert!(
         (KEEP_ALIVE_INTERVAL.as_millis() + SUSPECT_AFTER_MIN.as_millis() + QUIC_HEAD_START.as_millis())
             < 4000

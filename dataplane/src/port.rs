@@ -23,7 +23,7 @@ use crate::wire::{Hello, Welcome};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u8);
 
-/// Names a QUIC connection of one shard; carries a generation, so it is never mistaken for a later one.
+/// Names a connection of one shard, over QUIC or TCP; carries a generation, so it is never mistaken for a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionKey {
     /// The owning shard.
@@ -32,6 +32,17 @@ pub struct ConnectionKey {
     pub index: u32,
     /// How often that place had been taken before.
     pub generation: u32,
+}
+
+impl ConnectionKey {
+    /// The bit of [`Self::index`] that a connection over TCP has.
+    pub(crate) const OVER_TCP: u32 = 1 << 31;
+
+    /// Whether it is over TCP, and not over QUIC.
+    #[must_use]
+    pub const fn is_over_tcp(self) -> bool {
+        self.index & Self::OVER_TCP != 0
+    }
 }
 
 /// Names a question about a host name.

@@ -52,11 +52,13 @@ pub(crate) async fn no_dial_fails_while_one_of_two_agents_is_killed(case: Case) 
 /// them: they neither wait out a timeout nor take it for a stranger.
 pub(crate) async fn idle_agents_believe_a_restarted_servers_reset(case: Case) {
     let mut world = World::start_over_quic(case, 2).await;
-    // Both have just been heard, so neither has something unanswered while nobody is there.
     for seed in 0..10 {
         let mut stream = connect(&world.socket(), TARGET).await.expect("a tunnel");
         soon("echo", bytes::echo(&mut stream, seed, 1_000)).await.expect("echo");
     }
+    // Who has something unanswered while nobody is there looks for a server at once, and hears of no reset. All is
+    // answered, and the next keep-alive comes when the server is back.
+    world.no_datagram_under_way().await;
     world.server.kill().await;
     world.restart_server().await;
     world.wait_for_agents_within(2, BACK_WITHIN).await;

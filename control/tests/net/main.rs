@@ -55,7 +55,6 @@ const STORIES: &[(&str, Run)] = stories![
     egress_proxy::a_proxy_that_refuses_is_told_of,
     egress_proxy::no_proxy_goes_around_the_proxy,
     udp_blocked::dials_go_over_tcp_soon_and_no_tunnel_is_cut,
-    udp_blocked::what_runs_over_tcp_is_not_cut_when_quic_is_given_up,
     udp_blocked::an_agent_that_starts_without_udp_moves_to_quic_and_cuts_nothing,
     udp_blocked::an_agent_that_is_to_use_quic_alone_stays_down_until_there_is_udp,
     udp_blocked::an_agent_that_is_to_use_tcp_alone_sends_no_datagram,

@@ -100,6 +100,7 @@ impl Fleet {
             match event {
                 QuicEvent::Connected { conn, .. } => self.say_hello(conn),
                 QuicEvent::Readable { conn, .. } => self.hear(conn),
+                QuicEvent::Silent { conn } => self.quic.give_up(now, conn),
                 QuicEvent::Lost { conn, reason } => self.lost(conn, &reason.text),
                 _ => {}
             }

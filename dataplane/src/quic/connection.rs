@@ -18,8 +18,9 @@ pub(super) enum Phase {
     Handshaking { deadline: Instant },
     /// In use.
     Open,
-    /// Its end was reported. It stays while late packets may arrive (RFC 9000 section 10.2), and nobody may use it.
-    Lost,
+    /// Its end was reported. It stays while late packets may arrive (RFC 9000 section 10.2), at least until then, and
+    /// nobody may use it.
+    Lost { until: Instant },
 }
 
 /// See the module.
@@ -53,7 +54,7 @@ pub(super) struct Conn {
 
 impl Conn {
     pub(super) fn is_usable(&self) -> bool {
-        self.phase != Phase::Lost
+        !matches!(self.phase, Phase::Lost { .. })
     }
 
     /// A connection that somebody else began and that has not ended its handshake: what a flood consists of.
@@ -98,7 +99,7 @@ impl Conn {
         let own = match self.phase {
             Phase::Handshaking { deadline } => Some(deadline),
             Phase::Open => self.liveness.deadline(self.inner.rtt()),
-            Phase::Lost => None,
+            Phase::Lost { until } => inner.is_none().then_some(until),
         };
         [inner, own].into_iter().flatten().min()
     }

@@ -1,10 +1,10 @@
 //! Driving connections: the exchange between a connection and its endpoint, the end of a connection, timeouts, events.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::{Dir, Event, StreamEvent, VarInt};
+use quinn_proto::{Dir, EndpointEvent, Event, StreamEvent, VarInt};
 
 use super::Quic;
 use super::connection::{Conn, Phase};
@@ -29,7 +29,7 @@ impl Quic {
             }
         }
         if conn.inner.is_closed() {
-            self.notice_end(id);
+            self.notice_end(now, id);
         } else if conn.is_usable() {
             if !conn.inner.is_handshaking() && conn.phase != Phase::Open {
                 self.half_open -= usize::from(conn.is_half_open());
@@ -50,6 +50,9 @@ impl Quic {
             if traffic.late {
                 probe(now, conn);
                 self.queues.mark(conn);
+                if conn.inner.is_closed() {
+                    self.notice_end(now, id);
+                }
             }
         }
         if drained {
@@ -61,7 +64,7 @@ impl Quic {
 
     /// Reports a connection that quinn-proto has given up, unless its end was reported before. Its other events are
     /// dropped: their streams are gone.
-    fn notice_end(&mut self, id: ConnId) {
+    fn notice_end(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
         let mut reason = None;
         while let Some(event) = conn.inner.poll() {
@@ -71,14 +74,14 @@ impl Quic {
         }
         // quinn-proto gives a reason for every end but one, besides our own close: a handshake that has used up its
         // keys (RFC 9001 section 6.6), which it closes by itself.
-        self.lose(id, reason.unwrap_or_else(LostReason::keys_used_up));
+        self.lose(now, id, reason.unwrap_or_else(LostReason::keys_used_up));
     }
 
-    fn lose(&mut self, id: ConnId, reason: LostReason) {
+    fn lose(&mut self, now: Instant, id: ConnId, reason: LostReason) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
         self.half_open -= usize::from(conn.is_half_open());
         self.usable -= 1;
-        conn.phase = Phase::Lost;
+        conn.phase = Phase::Lost { until: now + 3 * pto(conn.inner.rtt()) };
         self.events.push_back(QuicEvent::Lost { conn: id, reason });
     }
 
@@ -101,8 +104,22 @@ impl Quic {
         let cut = text.floor_char_boundary(limits::REASON_PHRASE_BYTES_MAX);
         conn.inner.close(now, VarInt::from_u32(code.code()), Bytes::copy_from_slice(&text.as_bytes()[..cut]));
         self.queues.mark(conn);
-        self.lose(id, reason);
+        self.lose(now, id, reason);
         self.settle(now, id);
+    }
+
+    /// Gives up a connection whose peer is [`QuicEvent::Silent`]; one that was heard since stays as it is.
+    /// [`QuicEvent::Lost`] follows at once. Stale names are ignored.
+    pub fn give_up(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.is_usable()) else { return };
+        if let Some(reason) = conn.liveness.silence(now, conn.inner.rtt()) {
+            self.end_unanswered(now, id, reason);
+        }
+    }
+
+    fn end_unanswered(&mut self, now: Instant, id: ConnId, reason: LostReason) {
+        let text = reason.text.clone();
+        self.end(now, id, CloseCode::Unanswered, &text, reason);
     }
 
     /// When [`Self::handle_timeouts`] has something to do.
@@ -130,16 +147,18 @@ impl Quic {
                     Verdict::Unchanged => {}
                     Verdict::Suspect => self.events.push_back(QuicEvent::Suspect { conn: id }),
                     Verdict::Probe => probe(now, conn),
-                    verdict @ (Verdict::Dead | Verdict::Deaf) => {
-                        let reason = match verdict {
-                            Verdict::Deaf => LostReason::unacknowledged(),
-                            _ => LostReason::unanswered(),
-                        };
-                        let text = reason.text.clone();
-                        self.end(now, id, CloseCode::Unanswered, &text, reason);
-                    }
+                    Verdict::Dead => self.give_up(now, id),
+                    Verdict::Silent => self.events.push_back(QuicEvent::Silent { conn: id }),
+                    Verdict::Deaf => self.end_unanswered(now, id, LostReason::unacknowledged()),
                 },
-                Phase::Handshaking { .. } | Phase::Lost => {}
+                // quinn-proto leaves a connection that ends with its very first packet to the idle timeout, and that
+                // is off.
+                Phase::Lost { until } if until <= now && conn.inner.poll_timeout().is_none() => {
+                    self.endpoint.handle_event(conn.handle(), EndpointEvent::drained());
+                    self.free(id);
+                    continue;
+                }
+                Phase::Handshaking { .. } | Phase::Lost { .. } => {}
             }
             self.settle(now, id);
         }
@@ -247,6 +266,10 @@ impl Quic {
     }
 }
 
+/// A time in which every probe of quinn-proto's is due: it doubles its pause sixteen times at most. So is an idle timeout,
+/// where the peer asked for one, which it should not.
+const EVERY_PROBE_DUE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Makes quinn-proto send a probe now, if anything is in flight, past a congestion window that is full. It has no
 /// method for that; but its timers believe the time that they are told. First those due within a probe timeout,
 /// losses among them; what is left then is the probe's and, at worst, a keep-alive's, and none of these looks at the
@@ -255,11 +278,8 @@ fn probe(now: Instant, conn: &mut Conn) {
     if conn.moved_at.is_some_and(|at| now < at + limits::UNANSWERED_TIME_MAX) {
         return;
     }
-    let (soon, last) = (now + pto(conn.inner.rtt()), conn.liveness.probe_horizon(now));
-    if soon < last {
-        conn.inner.handle_timeout(soon);
-        conn.inner.handle_timeout(last);
-    }
+    conn.inner.handle_timeout(now + pto(conn.inner.rtt()));
+    conn.inner.handle_timeout(now + EVERY_PROBE_DUE);
 }
 
 /// Doubles what the peer may open once half of it is open. quinn-proto keeps an entry for every stream that may be

@@ -91,6 +91,14 @@ pub enum QuicEvent {
         /// Which connection.
         conn: ConnId,
     },
+    /// Nothing was heard of the peer for so long that it would be given up, were it not there by another way: whoever
+    /// knows of none says so ([`super::Quic::give_up`]). Comes again each
+    /// [`limits::PROBE_INTERVAL_MAX`](crate::limits::PROBE_INTERVAL_MAX) until then, or until
+    /// [`limits::HELD_TIME_MAX`](crate::limits::HELD_TIME_MAX) is over; [`Self::Recovered`] or [`Self::Lost`] follows.
+    Silent {
+        /// Which connection.
+        conn: ConnId,
+    },
     /// The peer answers again.
     Recovered {
         /// Which connection.

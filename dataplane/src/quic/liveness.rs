@@ -2,7 +2,10 @@
 //!
 //! A connection is *suspect* when ack-eliciting data has been waiting for an answer and nothing at all was received for
 //! max(1 s, 3 PTO), or when the network reports the peer unreachable while something waits. Anything received clears
-//! it. After [`limits::UNANSWERED_TIME_MAX`] it is dead.
+//! it. After [`limits::UNANSWERED_TIME_MAX`] it is *silent*, and so is one of which nothing was received for
+//! [`limits::IDLE_TIME_MAX`] although nothing waits. Whether a silent connection is given up is asked for again and
+//! again, and not decided here: its peer may be there by another way. After [`limits::HELD_TIME_MAX`] it is dead.
+//! QUIC's own idle timeout (RFC 9000 section 10.1) is off, for it asks nobody.
 //!
 //! While something waits for an acknowledgement the connection is probed at least every
 //! [`limits::PROBE_INTERVAL_MAX`], and at once when something is heard late. A sender by the book doubles the pause
@@ -13,7 +16,8 @@
 //! answer or the end.
 //!
 //! A peer that says things and acknowledges nothing is no network's fault: what waits for its acknowledgement stays in
-//! memory, and each probe adds to it. It is given up after [`limits::UNACKNOWLEDGED_TIME_MAX`].
+//! memory, and each probe adds to it. It is given up after [`limits::UNACKNOWLEDGED_TIME_MAX`], in which silence does
+//! not count.
 //!
 //! quinn-proto does not show which packets are in flight. It counts frames, and that is enough: a rise of the
 //! ack-eliciting frames sent is a question, a rise of the frames received an answer from the authentic peer (frames
@@ -24,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use quinn_proto::{ConnectionStats, FrameStats};
 
+use super::lost::LostReason;
 use crate::limits;
 
 /// The peer's maximum acknowledgement delay that quinn-proto announces (RFC 9000 section 18.2).
@@ -38,7 +43,9 @@ pub(super) enum Verdict {
     Suspect,
     /// It waits and has not asked for a while: it is to ask again.
     Probe,
-    /// It has not answered for too long.
+    /// Nothing was heard for so long that it is to be given up, unless there is a reason not to.
+    Silent,
+    /// Nothing was heard for so long that there is no such reason.
     Dead,
     /// It says things, and acknowledges nothing of what it was told.
     Deaf,
@@ -64,6 +71,8 @@ pub(super) struct Liveness {
     asked_at: Option<Instant>,
     /// When anything was last received.
     heard_at: Option<Instant>,
+    /// When it was last said that it is silent.
+    silent_said_at: Option<Instant>,
     suspect: bool,
     questions: u64,
     frames_received: u64,
@@ -83,8 +92,10 @@ impl Liveness {
         let mut traffic = Traffic::default();
         if frames_received != self.frames_received {
             let acked = acks_received != self.acks_received;
-            self.unacknowledged_since = self.unacknowledged_since.filter(|_| !acked);
+            let silent = self.silent_for(now, rtt);
+            self.unacknowledged_since = self.unacknowledged_since.filter(|_| !acked).map(|at| at + silent);
             self.heard_at = Some(now);
+            self.silent_said_at = None;
             traffic.late = self
                 .waiting_since
                 .is_some_and(|since| now.saturating_duration_since(since) >= late_after(rtt));
@@ -105,6 +116,12 @@ impl Liveness {
         traffic
     }
 
+    /// How long the peer has said nothing, above what would end most connections: whoever is not heard is not deaf.
+    fn silent_for(&self, now: Instant, rtt: Duration) -> Duration {
+        let waited = self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        waited.saturating_sub(dead_after(rtt))
+    }
+
     /// The network says that the peer cannot be reached. Anyone on the path can forge that, so it counts only while
     /// something waits, and only until anything is received.
     pub(super) fn on_unreachable(&mut self) -> Verdict {
@@ -117,32 +134,58 @@ impl Liveness {
 
     /// When [`Self::check`] has something to say, unless something is received before.
     pub(super) fn deadline(&self, rtt: Duration) -> Option<Instant> {
-        let since = self.waiting_since?;
-        let after = if self.suspect { dead_after(rtt) } else { suspect_after(rtt) };
-        let deaf = self.unacknowledged_since.unwrap_or(since) + deaf_after(rtt);
-        Some((self.asked_at.unwrap_or(since) + probe_after(rtt)).min(since + after).min(deaf))
+        let again = self.silent_said_at.map(|at| at + limits::PROBE_INTERVAL_MAX);
+        let silent = self.silent_at(rtt).map(|at| again.map_or(at, |again| again.max(at)));
+        let silent = [silent, self.dead_at(rtt)].into_iter().flatten().min();
+        let Some(since) = self.waiting_since else { return silent };
+        let probe = self.asked_at.unwrap_or(since) + probe_after(rtt);
+        let mut at = silent.map_or(probe, |silent| silent.min(probe));
+        if !self.suspect {
+            let deaf = self.unacknowledged_since.unwrap_or(since) + deaf_after(rtt);
+            at = at.min(since + suspect_after(rtt)).min(deaf);
+        }
+        Some(at)
     }
 
-    /// A time by which every probe of quinn-proto's would be due, and before which its idle timer is not.
-    pub(super) fn probe_horizon(&self, now: Instant) -> Instant {
-        let idle = self.heard_at.map_or(now, |at| at + limits::IDLE_TIME_MAX);
-        (idle - Duration::from_millis(1)).max(now)
+    /// When it is silent, unless something is received before.
+    fn silent_at(&self, rtt: Duration) -> Option<Instant> {
+        let unanswered = self.waiting_since.map(|since| since + dead_after(rtt));
+        unanswered.or_else(|| Some(self.heard_at? + limits::IDLE_TIME_MAX))
+    }
+
+    /// When it is dead, unless something is received before.
+    fn dead_at(&self, rtt: Duration) -> Option<Instant> {
+        self.heard_at.map(|at| at + limits::HELD_TIME_MAX.max(dead_after(rtt)))
+    }
+
+    /// Why a connection may be given up now; `None` while it is not silent.
+    pub(super) fn silence(&self, now: Instant, rtt: Duration) -> Option<LostReason> {
+        self.silent_at(rtt).filter(|at| *at <= now)?;
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let unanswered = since(self.waiting_since).map(LostReason::unanswered);
+        unanswered.or_else(|| since(self.heard_at).map(LostReason::idle))
     }
 
     /// What `now` means for the connection.
     pub(super) fn check(&mut self, now: Instant, rtt: Duration) -> Verdict {
-        let Some(since) = self.waiting_since else { return Verdict::Unchanged };
-        let waited = now.saturating_duration_since(since);
-        if waited >= dead_after(rtt) {
+        if self.dead_at(rtt).is_some_and(|at| at <= now) {
             return Verdict::Dead;
         }
-        let unacknowledged = self.unacknowledged_since.map(|since| now.saturating_duration_since(since));
-        if unacknowledged.is_some_and(|time| time >= deaf_after(rtt)) {
-            return Verdict::Deaf;
+        let said_before = self.silent_said_at.is_some_and(|at| now < at + limits::PROBE_INTERVAL_MAX);
+        if !said_before && self.silent_at(rtt).is_some_and(|at| at <= now) {
+            self.silent_said_at = Some(now);
+            return Verdict::Silent;
         }
-        if waited >= suspect_after(rtt) && !self.suspect {
-            self.suspect = true;
-            return Verdict::Suspect;
+        let Some(since) = self.waiting_since else { return Verdict::Unchanged };
+        if !self.suspect {
+            let unacknowledged = self.unacknowledged_since.map(|since| now.saturating_duration_since(since));
+            if unacknowledged.is_some_and(|time| time >= deaf_after(rtt)) {
+                return Verdict::Deaf;
+            }
+            if now >= since + suspect_after(rtt) {
+                self.suspect = true;
+                return Verdict::Suspect;
+            }
         }
         if now >= self.asked_at.unwrap_or(since) + probe_after(rtt) {
             self.asked_at = Some(now);
@@ -262,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_without_an_answer_is_suspect_and_five_are_dead() {
+    fn a_second_without_an_answer_is_suspect_and_five_are_silent() {
         let (mut liveness, t) = (Liveness::default(), Instant::now());
         assert_eq!(liveness.deadline(RTT), None);
         liveness.on_traffic(t, RTT, &stats(1, 0, 0));
@@ -271,8 +314,42 @@ mod tests {
         assert_eq!(liveness.check(t + limits::SUSPECT_AFTER_MIN, RTT), Verdict::Suspect);
         liveness.on_traffic(t + limits::UNANSWERED_TIME_MAX - MS, RTT, &stats(2, 0, 0));
         assert_eq!(liveness.deadline(RTT), Some(t + limits::UNANSWERED_TIME_MAX));
-        assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX - MS, RTT), Verdict::Unchanged);
-        assert_eq!(liveness.check(t + limits::UNANSWERED_TIME_MAX, RTT), Verdict::Dead);
+        let silent = t + limits::UNANSWERED_TIME_MAX;
+        assert_eq!(liveness.check(silent - MS, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.silence(silent - MS, RTT), None);
+        assert_eq!(liveness.check(silent, RTT), Verdict::Silent);
+        assert_eq!(liveness.silence(silent, RTT).unwrap().text, "no answer for 5 s");
+        // It asks on, and is said to be silent again a second later.
+        assert_eq!(liveness.check(silent, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.deadline(RTT), Some(silent - MS + limits::PROBE_INTERVAL_MAX));
+        assert_eq!(liveness.check(silent - MS + limits::PROBE_INTERVAL_MAX, RTT), Verdict::Probe);
+        assert_eq!(liveness.check(silent + limits::PROBE_INTERVAL_MAX, RTT), Verdict::Silent);
+        // Nor is it deaf: it says nothing.
+        let late = t + limits::UNACKNOWLEDGED_TIME_MAX + limits::PROBE_INTERVAL_MAX;
+        assert_eq!(liveness.check(late, RTT), Verdict::Silent);
+        assert_eq!(liveness.check(late, RTT), Verdict::Probe);
+        // Nor when it is heard again, and has had no time yet to acknowledge anything.
+        let heard = late + MS;
+        assert!(liveness.on_traffic(heard, RTT, &stats(3, 1, 0)).recovered);
+        assert_eq!(liveness.check(heard, RTT), Verdict::Unchanged);
+        assert!(liveness.deadline(RTT).unwrap() > heard);
+        // Silent again: not before the same time has passed.
+        let late = heard + MS;
+        liveness.on_traffic(late, RTT, &stats(4, 2, 1));
+        assert_eq!(liveness.silence(late, RTT), None);
+        assert_eq!(liveness.check(late + limits::UNANSWERED_TIME_MAX, RTT), Verdict::Silent);
+    }
+
+    #[test]
+    fn whoever_says_nothing_is_silent_after_the_idle_time_although_nothing_waits() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, RTT, &stats(0, 1, 0));
+        let silent = t + limits::IDLE_TIME_MAX;
+        assert_eq!(liveness.deadline(RTT), Some(silent));
+        assert_eq!(liveness.check(silent - MS, RTT), Verdict::Unchanged);
+        assert_eq!(liveness.check(silent, RTT), Verdict::Silent);
+        assert_eq!(liveness.silence(silent, RTT).unwrap().text, "nothing was received for 15 s");
+        assert_eq!(liveness.deadline(RTT), Some(silent + limits::PROBE_INTERVAL_MAX));
     }
 
     #[test]
@@ -291,7 +368,7 @@ mod tests {
         assert_eq!(liveness.check(t + 2950 * MS, RTT), Verdict::Probe);
         // An acknowledgement is the answer.
         liveness.on_traffic(t + 2960 * MS, RTT, &stats(2, 1, 1));
-        assert_eq!(liveness.deadline(RTT), None);
+        assert_eq!(liveness.deadline(RTT), Some(t + 2960 * MS + limits::IDLE_TIME_MAX));
     }
 
     #[test]
@@ -328,7 +405,7 @@ mod tests {
         assert_eq!(liveness.deadline(RTT), Some(suspect_at));
         assert_eq!(liveness.check(suspect_at - MS, RTT), Verdict::Unchanged);
         liveness.on_traffic(suspect_at - MS, RTT, &stats(2, 1, 1));
-        assert_eq!(liveness.deadline(RTT), None);
+        assert_eq!(liveness.deadline(RTT), Some(suspect_at - MS + limits::IDLE_TIME_MAX));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why a connection ended: what happened, in words for an operator, whose fault it was, and whether to try again.
 
 use std::fmt;
+use std::time::Duration;
 
 use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
 
@@ -28,7 +29,8 @@ pub enum LostKind {
     ClosedLocally(CloseCode),
     /// A stateless reset: the peer no longer knows the connection, so it has restarted.
     Reset,
-    /// Nothing was received for the idle time.
+    /// Nothing was received for [`crate::limits::IDLE_TIME_MAX`], or for [`crate::limits::HELD_TIME_MAX`] where the
+    /// peer was there by another way.
     Idle,
     /// What was sent went unanswered for [`crate::limits::UNANSWERED_TIME_MAX`], or was not acknowledged for
     /// [`crate::limits::UNACKNOWLEDGED_TIME_MAX`] while other things came.
@@ -82,9 +84,14 @@ impl LostReason {
         Self::new(LostKind::ClosedLocally(code), Fault::None, true, text)
     }
 
-    pub(super) fn unanswered() -> Self {
-        let seconds = crate::limits::UNANSWERED_TIME_MAX.as_secs();
+    pub(super) fn unanswered(waited: Duration) -> Self {
+        let seconds = waited.as_secs();
         Self::new(LostKind::Unanswered, Fault::Network, true, format!("no answer for {seconds} s"))
+    }
+
+    pub(super) fn idle(silent: Duration) -> Self {
+        let seconds = silent.as_secs();
+        Self::new(LostKind::Idle, Fault::Network, true, format!("nothing was received for {seconds} s"))
     }
 
     pub(super) fn unacknowledged() -> Self {
@@ -132,10 +139,13 @@ impl LostReason {
                 true,
                 "stateless reset: the peer has restarted and does not know this connection",
             ),
-            ConnectionError::TimedOut => {
-                let seconds = crate::limits::IDLE_TIME_MAX.as_secs();
-                Self::new(LostKind::Idle, Fault::Network, true, format!("nothing received for {seconds} s"))
-            }
+            // A peer may ask for an idle timeout of its own (RFC 9000 section 10.1).
+            ConnectionError::TimedOut => Self::new(
+                LostKind::Idle,
+                Fault::Network,
+                true,
+                "nothing was received for the peer's idle time",
+            ),
             // quinn-proto reports neither for a connection that it already handed out; both stay readable.
             ConnectionError::LocallyClosed => Self::new(LostKind::Protocol, Fault::Local, true, "closed"),
             ConnectionError::CidsExhausted => {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, NoneTokenLog, NoneTokenStore,
-    ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, EndpointConfig, MtuDiscoveryConfig, NoneTokenLog, NoneTokenStore, ServerConfig,
+    TransportConfig, ValidationTokenConfig, VarInt,
 };
 
 use super::cid::ShardCidGenerator;
@@ -43,9 +43,8 @@ fn transport(role: Role, mtu_max_bytes: u16) -> TransportConfig {
     transport.stream_receive_window(VarInt::from_u32(limits::STREAM_WINDOW_BYTES));
     transport.receive_window(VarInt::from_u32(limits::UNWELCOME_WINDOW_BYTES));
     transport.send_window(limits::SEND_WINDOW_BYTES);
-    transport.max_idle_timeout(Some(
-        IdleTimeout::try_from(limits::IDLE_TIME_MAX).expect("a few seconds fit a variable-length integer"),
-    ));
+    // Silence is judged in `liveness`, which may also decide to wait.
+    transport.max_idle_timeout(None);
     // One side keeps alive, and it is the one behind the address translation (RFC 9000 section 10.1.2).
     transport.keep_alive_interval(match role {
         Role::Server => None,

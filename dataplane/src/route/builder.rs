@@ -131,6 +131,11 @@ impl RealmBuilder {
         put(&mut self.routes.all, &mut self.all, &agent_id, new.clone());
         let routing = new.clone().filter(|backend| backend.identifiers().default_route);
         put(&mut self.routes.default_route, &mut self.default_route, &agent_id, routing);
+        let over_tcp = &mut self.routes.over_tcp;
+        match new.clone().filter(|backend| backend.connections().any(ConnectionKey::is_over_tcp)) {
+            Some(backend) => over_tcp.insert_mut(Arc::clone(&agent_id), backend),
+            None => drop(over_tcp.remove_mut(&agent_id)),
+        }
         for host in old.iter().flat_map(|old| old.identifiers().hosts()) {
             if new.as_ref().is_none_or(|new| new.identifiers().hosts().all(|kept| kept != host)) {
                 self.unclaim(host, registered);

@@ -46,6 +46,14 @@ impl Backend {
         &self.instances[0].identifiers
     }
 
+    /// Whether this process of it has a connection over TCP.
+    #[must_use]
+    pub fn is_there_over_tcp(&self, instance_id: &[u8]) -> bool {
+        let mut instances = self.instances.iter();
+        let instance = instances.find(|instance| *instance.instance_id == *instance_id);
+        instance.is_some_and(|instance| instance.connections.iter().any(|key| key.is_over_tcp()))
+    }
+
     /// All its connections, those of the newest process first.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionKey> {
         self.instances.iter().flat_map(|instance| instance.connections.iter().copied())
@@ -71,6 +79,8 @@ pub struct RealmRoutes {
     /// For `destHost`: by `ipv4`, `ipv6` and `host` identifier. No entry is empty. Peers choose the keys, so the hash
     /// is the standard, keyed one.
     pub(super) by_host: HashTrieMapSync<Arc<str>, Claims>,
+    /// Those that have connections over TCP, by agent id.
+    pub(super) over_tcp: HashTrieMapSync<Arc<str>, Arc<Backend>>,
 }
 
 impl RealmRoutes {
@@ -87,6 +97,12 @@ impl RealmRoutes {
     /// Agents that have this `ipv4`, `ipv6` or `host` identifier, in the order in which they registered.
     pub fn claimants(&self, host: &str) -> impl Iterator<Item = &Arc<Backend>> {
         self.by_host.get(host).into_iter().flat_map(Claims::values)
+    }
+
+    /// Whether this process of an agent has a connection over TCP, on any shard.
+    #[must_use]
+    pub fn is_there_over_tcp(&self, agent_id: &str, instance_id: &[u8]) -> bool {
+        self.over_tcp.get(agent_id).is_some_and(|backend| backend.is_there_over_tcp(instance_id))
     }
 
     /// Whether a strategy could choose an agent for some destination.

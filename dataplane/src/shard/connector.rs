@@ -359,7 +359,7 @@ impl<D: DatagramDriver> Shard<D> {
         let others = connector.links.iter().enumerate().filter(|(place, _)| *place != own);
         let same = others
             .filter_map(|(_, link)| self.sessions.get(&link.current?))
-            .filter(|session| session.server_id == welcome.server_id);
+            .filter(|session| session.peer_id == welcome.server_id);
         same.count() >= connector.connections_to(welcome) as usize
     }
 
@@ -388,7 +388,7 @@ impl<D: DatagramDriver> Shard<D> {
         let same = match (self.sessions.get(&old), self.sessions.get(&new)) {
             (Some(old), Some(new)) => {
                 let may_have_some = old.has_control() || old.tunnels > 0 || !old.finishing.is_empty();
-                old.server_instance == new.server_instance && may_have_some
+                old.peer_instance == new.peer_instance && may_have_some
             }
             _ => false,
         };
@@ -414,6 +414,18 @@ impl<D: DatagramDriver> Shard<D> {
         } else if link.current == Some(conn) && link.retry_at.is_none() {
             self.start_attempts(index);
         }
+    }
+
+    /// Whether the server of a connection over QUIC is reached over TCP as well.
+    pub(super) fn reaches_over_tcp(&self, conn: ConnId) -> bool {
+        let (Some(connector), Some(session)) = (&self.connector, self.sessions.get(&conn)) else {
+            return false;
+        };
+        let currents = connector.links.iter().filter_map(|link| link.current);
+        let over_tcp = currents.filter(|conn| carrier_of_conn(*conn).is_some());
+        over_tcp
+            .filter_map(|conn| self.sessions.get(&conn))
+            .any(|other| other.is_ready() && other.peer_instance == session.peer_instance)
     }
 
     /// An old server goes away and waits for its agents to leave it: another connection is looked for, which may lead
@@ -444,6 +456,10 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(index) = self.sessions.get(&conn).map(|session| session.index) else { return };
         let Some(link) = self.link(index) else { return };
         if link.current != Some(conn) {
+            // One that was replaced: QUIC works again.
+            if link.current.is_some_and(|conn| carrier_of_conn(conn).is_some()) {
+                self.start_quic_attempt(index);
+            }
             return;
         }
         link.retry_at = None;

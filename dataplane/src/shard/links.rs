@@ -18,7 +18,7 @@ use crate::quic::{ConnId, Gone, ReadState, StreamId, WriteState};
 use crate::stream::table::Key;
 use crate::wire::{CloseCode, ResetCode, Welcome};
 
-const TCP: u32 = 1 << 31;
+const TCP: u32 = ConnectionKey::OVER_TCP;
 const REMOTE: u32 = 1 << 30;
 const SHARD_SHIFT: u32 = 24;
 const PLACE_MASK: u32 = (1 << SHARD_SHIFT) - 1;

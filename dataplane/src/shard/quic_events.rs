@@ -36,6 +36,7 @@ impl<D: DatagramDriver> Shard<D> {
                     Role::Server(_) => self.move_dials_from_suspect(conn),
                     Role::Agent(_) => self.on_link_suspect(conn),
                 },
+                QuicEvent::Silent { conn } => self.on_silent(conn),
                 QuicEvent::Recovered { conn } => self.on_link_recovered(conn),
                 QuicEvent::Rejected { remote, reason } => self.tell_rejection(Some(remote), &reason),
             }
@@ -80,6 +81,21 @@ impl<D: DatagramDriver> Shard<D> {
             }
         } else if self.is_control_stream(conn, stream) {
             self.close_session(conn, CloseCode::Protocol, "the control stream was stopped");
+        }
+    }
+
+    /// Nothing is heard of the peer: its connection ends, unless it is the network that lets no QUIC through while the
+    /// peer is there over TCP.
+    fn on_silent(&mut self, conn: ConnId) {
+        let is_there = self.sessions.get(&conn).is_some_and(|session| {
+            let by_routes = || {
+                let routes = self.routes.realm(&self.realm);
+                routes.is_some_and(|it| it.is_there_over_tcp(&session.peer_id, &session.peer_instance))
+            };
+            session.is_ready() && (self.reaches_over_tcp(conn) || by_routes())
+        });
+        if !is_there {
+            self.quic.give_up(self.now, conn);
         }
     }
 

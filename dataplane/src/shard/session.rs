@@ -51,10 +51,10 @@ pub(super) struct Session {
     said_drain: bool,
     /// Server: control was told of it.
     presented: bool,
-    /// Agent: the server that answered.
-    pub(super) server_id: String,
-    /// Agent: its process.
-    pub(super) server_instance: Vec<u8>,
+    /// Who the peer says that it is: a server's or an agent's id. To be believed of a session that is ready.
+    pub(super) peer_id: String,
+    /// Which process of it.
+    pub(super) peer_instance: Vec<u8>,
     /// Agent: replaced by a newer connection; closed when its last tunnel ends.
     pub(super) lame: bool,
     /// Tunnels on it.
@@ -79,8 +79,8 @@ impl Session {
             draining: false,
             said_drain: false,
             presented: false,
-            server_id: String::new(),
-            server_instance: Vec::new(),
+            peer_id: String::new(),
+            peer_instance: Vec::new(),
             lame: false,
             tunnels: 0,
             finishing: FxHashSet::default(),
@@ -287,6 +287,8 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.state = State::Verdict;
         session.presented = true;
+        session.peer_id.clone_from(&hello.agent_id);
+        session.peer_instance.clone_from(&hello.instance_id);
         self.set_session_deadline(conn, self.now + HELLO_TIME_MAX);
         let (Some(remote), Some(transport)) = (self.remote_of(conn), self.transport_of(conn)) else { return };
         let event = Event::AgentPresented {
@@ -303,8 +305,8 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.state = State::Ready;
         session.deadline = None;
-        session.server_id.clone_from(&welcome.server_id);
-        session.server_instance.clone_from(&welcome.instance_id);
+        session.peer_id.clone_from(&welcome.server_id);
+        session.peer_instance.clone_from(&welcome.instance_id);
         let index = session.index;
         self.quic.welcome(conn, AGENT_STREAMS_INITIAL);
         self.stats.sessions_ready += 1;

@@ -33,8 +33,13 @@ pub(crate) struct Attack {
 
 impl Attack {
     pub(crate) fn new(pki: &Pki) -> Self {
+        Self::with_parameters(pki, &[])
+    }
+
+    /// By a peer that says these transport parameters, too.
+    pub(crate) fn with_parameters(pki: &Pki, more: &[(u64, Vec<u8>)]) -> Self {
         let mut victim = Victim::server(&pki.server);
-        let mut peer = Peer::client(&pki.agent, 7, generous(&id(7), &[]));
+        let mut peer = Peer::client(&pki.agent, 7, generous(&id(7), more));
         let from = address(1);
         victim.talk(&mut peer, from);
         assert!(peer.is_connected() && !peer.failed, "{:?} {:?}", victim.events, peer.heard);

@@ -109,6 +109,19 @@ fn a_peer_that_speaks_and_acknowledges_nothing_is_given_up() {
     }
 }
 
+/// A peer that asks for an idle timeout, which it should not, ends with the first probe, and is told of like any other.
+#[test]
+fn an_idle_timeout_of_the_peers_ends_its_connection_alone() {
+    let mut attack = Attack::with_parameters(&Pki::new(), &[wire::parameter(0x01, 60_000)]);
+    attack.peer.acknowledges = false;
+    attack.shout(&wire::path_challenge(1));
+    attack.victim.wait(Duration::from_secs(2));
+    attack.shout(&[0x01]);
+    let lost = attack.victim.lost().expect("its idle time is over");
+    assert_eq!((lost.kind, lost.fault), (LostKind::Idle, Fault::Network));
+    attack.victim.assert_nothing_is_left();
+}
+
 /// One small packet that seems to come from somebody else: a challenge goes there, and no probe of the path's MTU, also
 /// not for an answer that is made up.
 #[test]

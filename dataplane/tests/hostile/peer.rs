@@ -56,7 +56,6 @@ pub(crate) struct Peer {
 /// Parameters of a peer that allows everything; `more` comes behind.
 pub(crate) fn generous(local_id: &[u8], more: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut entries = vec![
-        wire::parameter(0x01, 60_000),
         wire::parameter(0x04, 1 << 30),
         wire::parameter(0x05, 1 << 30),
         wire::parameter(0x06, 1 << 30),

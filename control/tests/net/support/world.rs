@@ -233,6 +233,24 @@ impl World {
         })
     }
 
+    /// Waits until nobody has sent a datagram for a tenth of a second.
+    pub(crate) async fn no_datagram_under_way(&self) {
+        let sent = || async {
+            let label = "op=\"send_datagrams";
+            let mut sent = self.server_metrics().await.sum("adit_io_operations_total", label);
+            for index in 0..self.agents.len() {
+                sent += self.agent_metrics(index).await.sum("adit_io_operations_total", label);
+            }
+            sent
+        };
+        until("nobody to send anything", PATIENCE, || async {
+            let before = sent().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            (before == sent().await).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until neither end has a tunnel left.
     pub(crate) async fn settle(&self) {
         until("no tunnel to be left", PATIENCE, || async {

@@ -7,8 +7,12 @@ use crate::script::{Finale, Manners};
 use crate::world::options::{Options, Silence, TunnelPlan};
 
 /// All of them.
-pub(super) const ALL: [Scenario; 2] =
-    [("agents_over_tcp", agents_over_tcp), ("udp_blackholed", udp_blackholed)];
+pub(super) const ALL: [Scenario; 4] = [
+    ("agents_over_tcp", agents_over_tcp),
+    ("udp_blackholed", udp_blackholed),
+    ("udp_gone_for_a_while", udp_gone_for_a_while),
+    ("udp_gone_for_good", udp_gone_for_good),
+];
 
 /// Tunnels that half-close each way, stop reading and reset, all between agents and a server that speak TCP alone.
 fn agents_over_tcp(seed: u64) -> Options {
@@ -32,4 +36,25 @@ fn udp_blackholed(seed: u64) -> Options {
     let silence = |from_agent| Silence { agent: 0, from_agent, at_ns: 0, for_ns: 10_000 * MS };
     let silences = vec![silence(true), silence(false)];
     Options { silences, transport: Transport::Auto, heal_at_ns: 75_000 * MS, ..calm(seed, tunnels) }
+}
+
+/// UDP passes no more in the middle of tunnels over QUIC. Dials go on all the time; the first half a second later.
+fn udp_gone(seed: u64, for_ns: u64) -> Options {
+    let long = slowly(Manners::plain(3_000_000)).ending(Finale::FinAfterPeer);
+    let mut tunnels = vec![super::tunnel(1_000, long, slowly(Manners::plain(3_000_000)))];
+    tunnels.push(super::tunnel(1_000, slowly(Manners::plain(3_000_000)), long));
+    tunnels.extend((0..100).map(|index| TunnelPlan::plain((4_500 + index * 500) * MS, 50_000, 50_000)));
+    let silence = |from_agent| Silence { agent: 0, from_agent, at_ns: 4_000 * MS, for_ns };
+    let silences = vec![silence(true), silence(false)];
+    Options { silences, transport: Transport::Auto, heal_at_ns: 60_000 * MS, ..calm(seed, tunnels) }
+}
+
+/// For 20 s: four times the time in which an agent without TCP would be given up.
+fn udp_gone_for_a_while(seed: u64) -> Options {
+    udp_gone(seed, 20_000 * MS)
+}
+
+/// To the end.
+fn udp_gone_for_good(seed: u64) -> Options {
+    udp_gone(seed, 300_000 * MS)
 }

@@ -37,6 +37,7 @@ mod slow_handshakes;
 mod stopped_call;
 mod stopped_reader;
 mod udp_blackholed;
+mod udp_gone;
 mod zero_copy_notification_late;
 mod zero_copy_notification_never;
 

@@ -197,6 +197,41 @@ fn the_server_closes_a_silent_connection_after_the_idle_time() {
     world.assert_nothing_is_left();
 }
 
+/// A node that knows of another way to its peer gives nothing up for that, until the time for it is over.
+#[test]
+fn a_connection_that_is_held_survives_a_long_outage_and_no_endless_one() {
+    let longest = limits::HELD_TIME_MAX - limits::PROBE_INTERVAL_MAX - 100 * MS;
+    for outage in (1..).map(|step| step * 1970 * MS).take_while(|outage| *outage < longest) {
+        let (mut world, agent, server, stream) = quiet();
+        world.nodes.iter_mut().for_each(|node| node.holds = true);
+        cut(&mut world);
+        write(&mut world, server, stream);
+        world.run_for(outage);
+        heal(&mut world);
+        world.run_for(limits::PROBE_INTERVAL_MAX + 200 * MS);
+        for (node, conn) in [(SERVER, server), (AGENT, agent)] {
+            assert_eq!(world.lost(node, conn), None, "after {outage:?}");
+            assert!(!world.quic(node).is_suspect(conn), "node {node} after {outage:?}");
+        }
+        let arrived = world.nodes[AGENT].pump.incoming.get(&(agent, stream)).map(|stream| stream.bytes);
+        assert_eq!(arrived, Some(1), "after {outage:?}");
+        world.assert_nothing_is_left();
+    }
+    let (mut world, agent, server, _) = quiet();
+    world.nodes.iter_mut().for_each(|node| node.holds = true);
+    let begun = world.elapsed();
+    cut(&mut world);
+    world.run_for(2 * limits::HELD_TIME_MAX);
+    for (node, conn) in [(SERVER, server), (AGENT, agent)] {
+        let (at, reason) = world.lost(node, conn).unwrap();
+        let kind = if node == AGENT { LostKind::Unanswered } else { LostKind::Idle };
+        assert_eq!((reason.kind, reason.retry), (kind, true));
+        assert!(at >= begun + limits::HELD_TIME_MAX - limits::KEEP_ALIVE_INTERVAL, "{at:?}");
+        assert!(at <= begun + limits::HELD_TIME_MAX, "{at:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
 /// Address translation gives the agent another address in the middle of things (RFC 9000 section 9.3).
 #[test]
 fn an_agent_whose_address_changes_keeps_its_connection() {

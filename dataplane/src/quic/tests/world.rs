@@ -69,6 +69,8 @@ pub(super) struct Node {
     pub(super) log: Vec<(Duration, QuicEvent)>,
     pub(super) trains: Vec<Train>,
     pub(super) pump: Pump,
+    /// Knows of another way to its peers: gives none up that is silent.
+    pub(super) holds: bool,
     buffer: Vec<u8>,
 }
 
@@ -144,6 +146,7 @@ impl World {
             log: Vec::new(),
             trains: Vec::new(),
             pump: Pump::default(),
+            holds: false,
             buffer: Vec::with_capacity(64 * 1024),
         });
         place
@@ -211,6 +214,11 @@ impl World {
             loop {
                 while let Some(event) = node.quic.poll_event() {
                     node.pump.on_event(&mut node.quic, &event);
+                    if let QuicEvent::Silent { conn } = event
+                        && !node.holds
+                    {
+                        node.quic.give_up(self.now, conn);
+                    }
                     node.log.push((elapsed, event));
                 }
                 match node.quic.poll_transmit(self.now, std::mem::take(&mut node.buffer)) {

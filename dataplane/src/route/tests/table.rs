@@ -53,6 +53,31 @@ fn instances_of_one_agent_are_one_backend_newest_first() {
 }
 
 #[test]
+fn a_process_is_there_over_tcp_as_long_as_one_of_its_connections_is() {
+    let start = Instant::now();
+    let over_tcp = |index| key(ConnectionKey::OVER_TCP | index);
+    let mut builder = RouteTableBuilder::new();
+    let is_there = |builder: &RouteTableBuilder, agent_id, instance| {
+        let table = builder.snapshot();
+        table
+            .realm(&Realm::default())
+            .is_some_and(|routes| routes.is_there_over_tcp(agent_id, &[instance; 16]))
+    };
+    builder.add_connection(key(1), session(start, "a", 1, 0));
+    assert!(!is_there(&builder, "a", 1), "over QUIC alone");
+    builder.add_connection(over_tcp(2), session(start, "a", 1, 1));
+    builder.add_connection(over_tcp(3), session(start, "a", 1, 2));
+    builder.add_connection(key(4), session(start, "a", 2, 3));
+    assert!(is_there(&builder, "a", 1));
+    assert!(!is_there(&builder, "a", 2), "another process of it");
+    assert!(!is_there(&builder, "b", 1), "another agent");
+    builder.remove_connection(over_tcp(2));
+    assert!(is_there(&builder, "a", 1));
+    builder.remove_connection(over_tcp(3));
+    assert!(!is_there(&builder, "a", 1));
+}
+
+#[test]
 fn of_two_instances_of_the_same_moment_the_later_added_is_newer() {
     let start = Instant::now();
     let mut builder = RouteTableBuilder::new();
