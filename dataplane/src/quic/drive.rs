@@ -266,8 +266,8 @@ impl Quic {
     }
 }
 
-/// A time in which every probe of quinn-proto's is due: it doubles its pause sixteen times at most. So is an idle timeout,
-/// where the peer asked for one, which it should not.
+/// A time in which every probe of quinn-proto's is due: it doubles its pause sixteen times at most. So is an idle
+/// timeout, where the peer asked for one, which it should not.
 const EVERY_PROBE_DUE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Makes quinn-proto send a probe now, if anything is in flight, past a congestion window that is full. It has no
