@@ -3,7 +3,7 @@
 use crate::limits::{HTTP2_STREAMS_MAX, PEER_TEXT_BYTES_MAX};
 use crate::wire::clean_text;
 
-use super::connection::Connection;
+use super::connection::{Connection, names_length};
 use super::engine::Field;
 use super::error::{ConnectionError, ErrorCode, Gone};
 use super::event::{CallStatus, Event, Metadata, StreamId};
@@ -90,7 +90,7 @@ impl Connection {
             other => NotOpened::Invalid(other.to_string()),
         });
         let stream = opened?;
-        let mut open = Stream::new(self.initial_window_bytes, false);
+        let mut open = Stream::new(self.initial_window_bytes, self.usage, false);
         // There is nothing to respond to.
         open.responded = true;
         self.streams.insert(stream, open);
@@ -149,9 +149,17 @@ impl Connection {
             self.finished(stream, metadata.0, false);
             return Ok(());
         }
+        self.payload_follows(stream, &metadata.0);
         metadata.0.retain(|(name, _)| !name.starts_with(b":"));
         self.events.push_back(Event::Answered { stream: StreamId(stream), metadata });
         Ok(())
+    }
+
+    /// What comes behind these fields of a response is payload.
+    pub(super) fn payload_follows(&mut self, stream: u32, fields: &[Field]) {
+        if let Some(open) = self.streams.get_mut(&stream) {
+            open.goes_past_library = !names_length(fields);
+        }
     }
 
     /// A call ended: by its trailers, by a response that is nothing else, or without either. Where that is not the end

@@ -11,9 +11,6 @@ use super::event::StreamId;
 use super::pipes::Use;
 use super::status::encode_message;
 
-/// The most that the library takes for a stream at once.
-const SEND_BYTES_MAX: usize = 65_535;
-
 /// What every response begins with.
 const RESPONSE: [(&str, &str); 2] = [(":status", "200"), ("content-type", "application/grpc")];
 
@@ -39,7 +36,7 @@ impl Connection {
     /// How much [`Self::send`] would take now: what both windows allow and output has room for.
     #[must_use]
     pub fn sendable_bytes(&self, stream: StreamId) -> usize {
-        self.window_bytes(stream).min(self.room_bytes()).min(SEND_BYTES_MAX)
+        self.window_bytes(stream).min(self.room_bytes())
     }
 
     /// How much both windows allow to be sent on a stream, whatever output has room for.
@@ -70,8 +67,7 @@ impl Connection {
         if count == 0 {
             return Ok(0);
         }
-        let sent = self.engine.data(stream.0, &bytes[..count]);
-        self.settle(stream, sent)?;
+        self.put_data(stream.0, &bytes[..count]);
         let taken = i64::try_from(count).expect("it is short");
         self.send_window_bytes -= taken;
         if let Some(open) = self.streams.get_mut(&stream.0) {
@@ -128,7 +124,7 @@ impl Connection {
         let Some(open) = self.streams.get_mut(&stream.0) else { return };
         open.credit(bytes);
         if let Some(credit) = open.take_credit() {
-            let sent = self.engine.window_update(Some(stream.0), credit);
+            let sent = self.give_back(stream.0, credit);
             // A stream without its window is a stream that hangs: better it breaks.
             let _ = self.settle(stream, sent);
         }

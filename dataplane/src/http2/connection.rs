@@ -17,6 +17,7 @@ use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
 use super::guard::Guard;
 use super::keep_alive::PING;
+use super::payload::{ReceiveWindow, WINDOW_BYTES_MAX};
 use super::pipes::Use;
 use super::stream::Stream;
 
@@ -57,8 +58,10 @@ pub struct Connection {
     /// What the peer lets all streams send together. Never negative.
     pub(super) send_window_bytes: i64,
     pub(super) initial_window_bytes: u32,
-    /// Received and not given back to the connection's window.
+    /// Received through the library, and not given back to the connection's window.
     uncredited_bytes: usize,
+    /// For what does not go through it.
+    pub(super) receive_window: ReceiveWindow,
     /// The highest stream that the peer opened: none, where it is a server.
     pub(super) last_opened: u32,
     /// The peer, a server, takes no more streams.
@@ -103,6 +106,7 @@ impl Connection {
             send_window_bytes: i64::from(INITIAL_WINDOW_BYTES),
             initial_window_bytes: INITIAL_WINDOW_BYTES,
             uncredited_bytes: 0,
+            receive_window: ReceiveWindow::new(usage),
             last_opened: 0,
             peer_leaves: false,
             drain: Drain::None,
@@ -241,7 +245,7 @@ impl Connection {
     fn step(&mut self, now: Instant) -> Result<bool, ConnectionError> {
         match self.frames.next()? {
             Some(Cut::Preface) => {}
-            Some(Cut::Frame(header, bytes)) => self.frame(&header, &bytes, now)?,
+            Some(Cut::Frame(header, frame)) => self.frame(&header, &frame, now)?,
             None => {
                 if let Some(header) = self.frames.header() {
                     self.guard.begun(&header, now);
@@ -252,9 +256,13 @@ impl Connection {
         Ok(true)
     }
 
-    fn frame(&mut self, header: &Header, bytes: &[u8], now: Instant) -> Result<(), ConnectionError> {
+    fn frame(&mut self, header: &Header, frame: &Bytes, now: Instant) -> Result<(), ConnectionError> {
         self.guard.frame(header, now)?;
-        self.engine.frame(bytes)?;
+        if self.take_past_library(header, frame, now)? {
+            self.engine.output(&mut self.output);
+            return Ok(());
+        }
+        self.engine.frame(frame)?;
         if header.kind == Kind::Data {
             self.uncredited_bytes += header.bytes;
         }
@@ -266,7 +274,7 @@ impl Connection {
         if !came_to_something {
             match header.kind {
                 Kind::RstStream => self.guard.spend(Budget::Resets, now)?,
-                Kind::Headers | Kind::Continuation if header.ends_headers => self.guard.stray_headers(now)?,
+                Kind::Headers | Kind::Continuation if header.ends_headers() => self.guard.stray_headers(now)?,
                 _ => {}
             }
         }
@@ -278,7 +286,12 @@ impl Connection {
         Ok(())
     }
 
-    fn meaning(&mut self, header: &Header, meaning: Meaning, now: Instant) -> Result<(), ConnectionError> {
+    pub(super) fn meaning(
+        &mut self,
+        header: &Header,
+        meaning: Meaning,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
         match meaning {
             Meaning::Headers { stream, fields, end } if self.is_client => {
                 self.answered(stream, fields, end)?
@@ -290,7 +303,7 @@ impl Connection {
             Meaning::Reset { stream, code } => self.was_reset(header, stream, code, now)?,
             Meaning::Settings => {
                 self.preface_until = None;
-                self.resize_windows();
+                self.resize_windows()?;
             }
             Meaning::SettingsAck => self.settings_ack_until = None,
             Meaning::PingAck(PING) => self.pings_unanswered = self.pings_unanswered.saturating_sub(1),
@@ -335,7 +348,9 @@ impl Connection {
             return self.guard.spend(Budget::Resets, now);
         }
         self.last_opened = stream;
-        self.streams.insert(stream, Stream::new(self.initial_window_bytes, end));
+        let mut open = Stream::new(self.initial_window_bytes, self.usage, end);
+        open.goes_past_library = !names_length(&fields);
+        self.streams.insert(stream, open);
         self.events.push_back(Event::Opened { stream: StreamId(stream), request: Request::new(fields) });
         if end {
             self.events.push_back(Event::HalfClosed { stream: StreamId(stream) });
@@ -353,7 +368,7 @@ impl Connection {
         }
     }
 
-    fn data(
+    pub(super) fn data(
         &mut self,
         header: &Header,
         stream: u32,
@@ -367,7 +382,7 @@ impl Connection {
         let Some(open) = self.streams.get_mut(&stream) else { return Ok(()) };
         open.received(bytes.len(), header.bytes - bytes.len());
         if let Some(credit) = open.take_credit() {
-            self.engine.window_update(Some(stream), credit)?;
+            self.give_back(stream, credit)?;
         }
         if !bytes.is_empty() {
             self.events.push_back(Event::Data { stream: StreamId(stream), bytes });
@@ -381,7 +396,7 @@ impl Connection {
     }
 
     /// A stream was reset, by a frame that says so or because of one that does not.
-    fn was_reset(
+    pub(super) fn was_reset(
         &mut self,
         header: &Header,
         stream: u32,
@@ -400,14 +415,19 @@ impl Connection {
     }
 
     /// SETTINGS_INITIAL_WINDOW_SIZE changes what open streams may send, too (RFC 9113 section 6.9.2).
-    fn resize_windows(&mut self) {
+    fn resize_windows(&mut self) -> Result<(), ConnectionError> {
         let new = self.engine.initial_window_bytes();
         let change = i64::from(new) - i64::from(self.initial_window_bytes);
         self.initial_window_bytes = new;
         self.streams.values_mut().for_each(|stream| stream.send_window_bytes += change);
+        if self.streams.values().any(|stream| stream.send_window_bytes > WINDOW_BYTES_MAX) {
+            let text = "its SETTINGS made a stream's window larger than 2^31-1".to_owned();
+            return Err(ConnectionError::Protocol { code: ErrorCode::FLOW_CONTROL_ERROR, text });
+        }
         if change > 0 && !self.streams.is_empty() {
             self.events.push_back(Event::Window { stream: None });
         }
+        Ok(())
     }
 
     /// Whether nothing new may begin.
@@ -465,4 +485,10 @@ impl Connection {
         self.output.put_u32(code.0);
         self.output.put_slice(text);
     }
+}
+
+/// Whether the fields say how long the payload is: then it is the library that holds the peer to it (RFC 9113 section
+/// 8.1.1). No client or server of gRPC does so.
+pub(super) fn names_length(fields: &[Field]) -> bool {
+    fields.iter().any(|(name, _)| name == b"content-length")
 }

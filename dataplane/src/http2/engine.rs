@@ -1,7 +1,7 @@
 //! The only file that knows `shiguredo_http2`: one connection of it, fed frame by frame.
 //!
-//! It understands frames, HPACK, the states of streams and both directions' windows. None of its types leave this
-//! file, so that it can be replaced (docs/adr/0009-http2.md says by what).
+//! It understands frames, HPACK and the states of streams. None of its types leave this file, so that it can be replaced
+//! (docs/adr/0009-http2.md says by what). Payload does not come here (`payload`): its output is a queue of single bytes.
 
 use bytes::{Bytes, BytesMut};
 use shiguredo_http2::frame::StreamId;
@@ -204,15 +204,15 @@ impl Engine {
         self.0.send_trailers(StreamId::from_wire(stream), fields).map_err(|error| internal(&error))
     }
 
-    /// Sends payload, which the windows must allow.
+    /// Takes note that the peer ended its side of a stream, with payload that was kept from the library.
     ///
     /// # Errors
-    /// The stream is over.
-    pub(super) fn data(&mut self, stream: u32, bytes: &[u8]) -> Result<(), ConnectionError> {
-        let stream = StreamId::from_wire(stream);
-        self.0.send_data(stream, bytes.to_vec(), false).map_err(|error| internal(&error))?;
-        // It would be sent some day, behind our back and in no particular order.
-        debug_assert!(!self.0.has_pending_send_data(stream), "more than the windows allow");
+    /// As [`Self::frame`].
+    pub(super) fn peer_ended(&mut self, stream: u32) -> Result<(), ConnectionError> {
+        let mut frame = [0, 0, 0, 0x0, 0x1, 0, 0, 0, 0];
+        frame[5..].copy_from_slice(&stream.to_be_bytes());
+        self.frame(&frame)?;
+        self.forget_events();
         Ok(())
     }
 

@@ -58,14 +58,21 @@ pub(super) struct Header {
     pub(super) kind: Kind,
     /// Of the payload, padding included.
     pub(super) bytes: usize,
-    /// END_HEADERS, where the type has such a flag.
-    pub(super) ends_headers: bool,
+    pub(super) flags: u8,
+    /// 0 for the connection.
+    pub(super) stream: u32,
 }
 
 impl Header {
     fn parse(bytes: &[u8]) -> Self {
         let length = usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
-        Self { kind: Kind::new(bytes[3]), bytes: length, ends_headers: bytes[4] & 0x4 != 0 }
+        let stream = u32::from_be_bytes([bytes[5] & 0x7f, bytes[6], bytes[7], bytes[8]]);
+        Self { kind: Kind::new(bytes[3]), bytes: length, flags: bytes[4], stream }
+    }
+
+    /// END_HEADERS, where the type has such a flag.
+    pub(super) const fn ends_headers(&self) -> bool {
+        self.flags & 0x4 != 0
     }
 }
 

@@ -47,6 +47,11 @@ impl Guard {
         }
     }
 
+    /// Whether nothing but the rest of a header block may come (RFC 9113 section 6.10).
+    pub(super) const fn is_in_header_block(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// Takes note of a whole frame.
     ///
     /// # Errors
@@ -82,7 +87,7 @@ impl Guard {
                 return Err(ConnectionError::Flood(budget));
             }
         }
-        if header.ends_headers {
+        if header.ends_headers() {
             self.block = None;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! ```text
 //!   bytes ─▶ frames (where they begin and end) ─▶ guard (budgets, deadlines) ─▶ engine (shiguredo_http2) ─▶ events
 //!                                                 commands ─▶ streams (windows, credit) ─▶ engine ─▶ bytes
+//!   payload and windows that break no rule go past the engine, both ways (payload)
 //! ```
 //!
 //! [`Connection`] is all of it for one connection, and carries gRPC calls; between two of adit's own ends it carries
@@ -37,6 +38,7 @@ mod event;
 mod frames;
 mod guard;
 mod keep_alive;
+mod payload;
 mod pipes;
 mod status;
 mod stream;

@@ -86,6 +86,7 @@ impl Connection {
             let code = ErrorCode::REFUSED_STREAM;
             return self.events.push_back(Event::Reset { stream: stream_id, code, by_peer: true });
         }
+        self.payload_follows(stream, &fields.0);
         fields.0.retain(|(name, _)| !name.starts_with(b":"));
         self.events.push_back(Event::Answered { stream: stream_id, metadata: fields });
         if end {

@@ -1,12 +1,18 @@
 //! One stream: how much it may send, what its reader has given back, and what was said on it.
 
-use crate::limits::HTTP2_CREDIT_BYTES_MIN;
+use crate::limits::{HTTP2_CREDIT_BYTES_MIN, HTTP2_STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+
+use super::pipes::Use;
 
 /// A stream that is not over.
 #[derive(Debug)]
 pub(super) struct Stream {
     /// What the peer lets it send. Negative where the peer made its windows smaller (RFC 9113 section 6.9.2).
     pub(super) send_window_bytes: i64,
+    /// Whether what the peer sends does not go through the library.
+    pub(super) goes_past_library: bool,
+    /// What the peer may send that way.
+    pub(super) receive_window_bytes: usize,
     /// Payload that the consumer has and did not credit.
     held_bytes: usize,
     /// Credited, and not given back to the peer yet.
@@ -22,9 +28,15 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(send_window_bytes: u32, peer_ended: bool) -> Self {
+    pub(super) fn new(send_window_bytes: u32, usage: Use, peer_ended: bool) -> Self {
+        let receive_window_bytes = match usage {
+            Use::Calls => HTTP2_STREAM_WINDOW_BYTES,
+            Use::Pipes => STREAM_WINDOW_BYTES,
+        };
         Self {
             send_window_bytes: i64::from(send_window_bytes),
+            goes_past_library: false,
+            receive_window_bytes: receive_window_bytes as usize,
             held_bytes: 0,
             uncredited_bytes: 0,
             responded: false,
@@ -32,6 +44,15 @@ impl Stream {
             peer_ended,
             ended: false,
         }
+    }
+
+    /// Takes a DATA frame's bytes, padding included, from the window; false where they are more than was allowed.
+    pub(super) const fn take_window(&mut self, bytes: usize) -> bool {
+        if bytes > self.receive_window_bytes {
+            return false;
+        }
+        self.receive_window_bytes -= bytes;
+        true
     }
 
     /// Takes note of a DATA frame; padding has no reader, and is credited at once.
@@ -59,11 +80,11 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::Stream;
+    use super::{Stream, Use};
 
     #[test]
     fn a_window_is_given_back_for_what_was_passed_on_and_in_large_steps() {
-        let mut stream = Stream::new(10, false);
+        let mut stream = Stream::new(10, Use::Calls, false);
         stream.received(100_000, 0);
         assert_eq!(stream.take_credit(), None);
         stream.credit(32 * 1024 - 1);
@@ -75,7 +96,7 @@ mod tests {
 
     #[test]
     fn padding_is_given_back_although_nobody_reads_it() {
-        let mut stream = Stream::new(10, false);
+        let mut stream = Stream::new(10, Use::Calls, false);
         for _ in 0..128 {
             stream.received(0, 256);
         }
@@ -84,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_ended_its_side_is_given_nothing() {
-        let mut stream = Stream::new(10, true);
+        let mut stream = Stream::new(10, Use::Calls, true);
         stream.received(100_000, 0);
         stream.credit(100_000);
         assert_eq!(stream.take_credit(), None);

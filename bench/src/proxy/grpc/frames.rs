@@ -4,11 +4,15 @@
 //! frame, and the number of bytes that a DATA frame takes from the windows, padding included, is known.
 
 /// Length, type, flags, stream.
-const HEADER_BYTES: usize = 9;
+pub(super) const HEADER_BYTES: usize = 9;
 /// Longest frame: SETTINGS_MAX_FRAME_SIZE (RFC 9113 §6.5.2), which we leave at its default.
 pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024;
 /// The type of DATA (RFC 9113 §6.1).
 const TYPE_DATA: u8 = 0;
+/// Those of header blocks (RFC 9113 §6.2, §6.10), and the flag of their end.
+const TYPE_HEADERS: u8 = 1;
+const TYPE_CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 0x4;
 
 /// The peer sent a frame of this many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub(super) struct Frames {
     header: [u8; HEADER_BYTES],
     header_bytes: usize,
     payload_bytes_left: usize,
+    /// A header block has begun and not ended (RFC 9113 §4.3).
+    in_header_block: bool,
 }
 
 /// A piece of the input.
@@ -35,6 +41,11 @@ impl Frames {
     /// Whether what should be a frame's header is the status line of an HTTP/1 server.
     pub(super) fn speaks_http1(&self) -> bool {
         self.header.starts_with(b"HTTP/1.")
+    }
+
+    /// Whether a frame begins here, outside of any header block.
+    pub(super) fn is_between(&self) -> bool {
+        self.header_bytes == 0 && !self.in_header_block
     }
 
     /// Takes bytes up to the end of a frame, or all of them.
@@ -62,6 +73,9 @@ impl Frames {
         self.payload_bytes_left -= of_payload;
         let ends = (self.payload_bytes_left == 0).then(|| {
             self.header_bytes = 0;
+            if matches!(self.header[3], TYPE_HEADERS | TYPE_CONTINUATION) {
+                self.in_header_block = self.header[4] & END_HEADERS == 0;
+            }
             if self.header[3] == TYPE_DATA { length } else { 0 }
         });
         Ok(Piece { bytes: of_header + of_payload, ends })

@@ -2,8 +2,8 @@
 //!
 //! A thin layer over `shiguredo_http2`, none of whose types leave this file. It adds what that library leaves to its
 //! caller: frames come one at a time ([`Frames`]), the connection's window is given back in large steps (a step per
-//! frame collapses into tiny windows), and windows are honoured here already, so that nothing waits inside the library
-//! and who sends next is decided by us.
+//! frame collapses into tiny windows), and who sends next is decided by us. What is sent, and the windows for it, go
+//! past the library: it puts out a byte at a time, and a generator that slow measures itself.
 //!
 //! Deliberately absent: the server's side, push, priorities, and giving back the windows of streams (only who reads
 //! them knows when).
@@ -14,7 +14,7 @@ use shiguredo_http2::frame::StreamId;
 use shiguredo_http2::{Connection, ErrorCode, Event as Raw, HeaderField, Limits, WindowSize};
 
 use super::failure::Failure;
-use super::frames::{FRAME_BYTES_MAX, Frames, TooLong};
+use super::frames::{FRAME_BYTES_MAX, Frames, HEADER_BYTES, TooLong};
 
 /// What a peer may send on one stream before its reader took anything.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -27,6 +27,11 @@ pub(super) const CREDIT_BYTES_MIN: usize = 32 * 1024;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Both windows before anybody said anything (RFC 9113 §6.9.2).
 const INITIAL_WINDOW_BYTES: i64 = 65_535;
+/// The largest window (RFC 9113 §6.9.1).
+const WINDOW_BYTES_MAX: i64 = (1 << 31) - 1;
+/// The types of DATA and WINDOW_UPDATE (RFC 9113 §6.1, §6.9).
+const TYPE_DATA: u8 = 0;
+const TYPE_WINDOW_UPDATE: u8 = 8;
 
 const LIMITS: Limits = Limits::builder()
     .initial_window_size(WindowSize::from_static(STREAM_WINDOW_BYTES))
@@ -57,6 +62,7 @@ pub(super) enum Event {
 pub(super) struct Http2 {
     connection: Connection,
     frames: Frames,
+    output: Vec<u8>,
     /// What may still be sent, together and on each open stream. Negative where the peer made its windows smaller.
     send_window_bytes: i64,
     stream_windows: HashMap<u32, i64>,
@@ -76,6 +82,7 @@ impl Http2 {
         Ok(Self {
             connection,
             frames: Frames::default(),
+            output: Vec::new(),
             send_window_bytes: INITIAL_WINDOW_BYTES,
             stream_windows: HashMap::new(),
             initial_window_bytes: INITIAL_WINDOW_BYTES,
@@ -112,10 +119,16 @@ impl Http2 {
     /// # Errors
     /// The stream is no longer one, or the windows do not allow it.
     pub(super) fn send(&mut self, stream: u32, bytes: &[u8]) -> Result<(), Failure> {
-        debug_assert!(bytes.len() <= self.sendable_bytes(stream), "more than the windows allow");
-        self.connection
-            .send_data(StreamId::from_wire(stream), bytes.to_vec(), false)
-            .map_err(|error| internal(&error))?;
+        if bytes.len() > self.sendable_bytes(stream) {
+            return Err(Failure::malformed("more is sent than the HTTP/2 stream's windows allow"));
+        }
+        self.collect_output();
+        for payload in bytes.chunks(FRAME_BYTES_MAX) {
+            let length = u32::try_from(payload.len()).expect("it is a frame's").to_be_bytes();
+            self.output.extend_from_slice(&[length[1], length[2], length[3], TYPE_DATA, 0]);
+            self.output.extend_from_slice(&stream.to_be_bytes());
+            self.output.extend_from_slice(payload);
+        }
         let sent = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         self.send_window_bytes -= sent;
         if let Some(window) = self.stream_windows.get_mut(&stream) {
@@ -146,12 +159,20 @@ impl Http2 {
 
     /// Whether there is something to write.
     pub(super) fn has_output(&self) -> bool {
-        self.connection.has_output()
+        !self.output.is_empty() || self.connection.has_output()
     }
 
     /// What is to be written, all of it.
     pub(super) fn output(&mut self) -> Vec<u8> {
-        self.connection.poll_output().unwrap_or_default()
+        self.collect_output();
+        std::mem::take(&mut self.output)
+    }
+
+    /// What the library has put out so far comes before what is put out next.
+    fn collect_output(&mut self) {
+        if let Some(bytes) = self.connection.poll_output() {
+            self.output.extend_from_slice(&bytes);
+        }
     }
 
     /// Takes what was read.
@@ -160,6 +181,7 @@ impl Http2 {
     /// The peer broke the protocol; it is told so with a GOAWAY, and nothing more can be received.
     pub(super) fn receive(&mut self, mut input: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
         while !input.is_empty() {
+            let is_between = self.frames.is_between();
             let piece = match self.frames.next(input) {
                 Ok(piece) => piece,
                 Err(TooLong(_)) if self.frames.speaks_http1() => {
@@ -172,6 +194,9 @@ impl Http2 {
             };
             let (bytes, rest) = input.split_at(piece.bytes);
             input = rest;
+            if is_between && piece.ends.is_some() && self.take_window_update(bytes, events)? {
+                continue;
+            }
             let fed = self.connection.feed(bytes).and_then(|_| match piece.ends {
                 Some(_) => self.connection.process(),
                 None => Ok(()),
@@ -218,16 +243,8 @@ impl Http2 {
                     let code = format!("{error_code:?}");
                     events.push(Event::Goaway { last: last_stream_id.as_u32(), code, debug });
                 }
-                Raw::WindowUpdateReceived { stream_id: StreamId::Connection, increment } => {
-                    self.send_window_bytes += i64::from(increment);
-                    events.push(Event::Window { stream: None });
-                }
                 Raw::WindowUpdateReceived { stream_id, increment } => {
-                    let stream = stream_id.as_u32();
-                    if let Some(window) = self.stream_windows.get_mut(&stream) {
-                        *window += i64::from(increment);
-                        events.push(Event::Window { stream: Some(stream) });
-                    }
+                    self.grow_window(stream_id.as_u32(), increment, events)?;
                 }
                 Raw::SettingsReceived { ack: false } => {
                     self.resize_windows();
@@ -237,6 +254,40 @@ impl Http2 {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Takes a whole WINDOW_UPDATE (RFC 9113 §6.9) of an open stream or the connection: the library, which does not know
+    /// what was sent, would find the window too large one day. False for every other frame, and for one that is not
+    /// right.
+    fn take_window_update(&mut self, frame: &[u8], events: &mut Vec<Event>) -> Result<bool, Failure> {
+        if frame[3] != TYPE_WINDOW_UPDATE || frame.len() != HEADER_BYTES + 4 {
+            return Ok(false);
+        }
+        let number = |at: usize| {
+            u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]) & !(1 << 31)
+        };
+        let (stream, increment) = (number(5), number(9));
+        if increment == 0 || stream != 0 && !self.stream_windows.contains_key(&stream) {
+            return Ok(false);
+        }
+        self.grow_window(stream, increment, events)?;
+        Ok(true)
+    }
+
+    fn grow_window(&mut self, stream: u32, increment: u32, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let (window, stream) = match stream {
+            0 => (&mut self.send_window_bytes, None),
+            _ => match self.stream_windows.get_mut(&stream) {
+                Some(window) => (window, Some(stream)),
+                None => return Ok(()),
+            },
+        };
+        *window += i64::from(increment);
+        if *window > WINDOW_BYTES_MAX {
+            return Err(self.broken(ErrorCode::FlowControlError, "a window larger than 2^31-1"));
+        }
+        events.push(Event::Window { stream });
         Ok(())
     }
 
@@ -302,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_known_here_as_they_are_in_the_library() {
+    fn what_is_sent_keeps_to_both_windows() {
         let (mut client, mut server) = connected();
         let (one, two) = (client.open(FIELDS).unwrap(), client.open(FIELDS).unwrap());
         assert_eq!(client.sendable_bytes(one), 65_535);
         client.send(one, &[1; 65_535]).unwrap();
         assert_eq!((client.sendable_bytes(one), client.sendable_bytes(two)), (0, 0));
-        assert!(!client.connection.has_pending_send_data(StreamId::from_wire(one)));
+        assert!(client.send(one, &[1]).is_err());
         exchange(&mut client, &mut server);
         server.send_window_update(StreamId::Connection, 100_000).unwrap();
         server.send_window_update(StreamId::from_wire(one), 10).unwrap();
@@ -316,7 +367,10 @@ mod tests {
         assert!(events.iter().any(|event| matches!(event, Event::Window { stream: Some(1) })));
         assert_eq!((client.sendable_bytes(one), client.sendable_bytes(two)), (10, 65_535));
         client.send(one, &[2; 10]).unwrap();
-        assert!(!client.connection.has_pending_send_data(StreamId::from_wire(one)));
+        assert_eq!(client.sendable_bytes(one), 0);
+        exchange(&mut client, &mut server);
+        let more = client.receive(b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff", &mut Vec::new());
+        assert!(more.unwrap_err().to_string().contains("larger than 2^31-1"));
     }
 
     #[test]

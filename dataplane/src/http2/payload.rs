@@ -1,0 +1,200 @@
+//! Payload and its windows (RFC 9113 sections 5.2, 6.1 and 6.9), past the library, which copies each byte several times.
+//!
+//! Only what is right goes this way: DATA and WINDOW_UPDATE of streams that are open, outside of header blocks, behind
+//! the greeting. Whatever breaks a rule, or is of a stream that is over, the library sees and judges. Neither knows of
+//! what goes the other's way, so each counts windows of its own, and gives back what it took.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes};
+
+use crate::limits::{HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_CREDIT_BYTES_MIN, HTTP2_PIPES_CONNECTION_WINDOW_BYTES};
+
+use super::connection::Connection;
+use super::engine::Meaning;
+use super::error::{ConnectionError, ErrorCode};
+use super::frames::{HEADER_BYTES, Header, Kind};
+use super::pipes::Use;
+
+/// The largest window (RFC 9113 section 6.9.1).
+pub(super) const WINDOW_BYTES_MAX: i64 = (1 << 31) - 1;
+/// Payload shorter than this is copied: it would pin a whole receive buffer.
+const SHARED_BYTES_MIN: usize = 4096;
+
+/// DATA's flags (RFC 9113 section 6.1).
+const END_STREAM: u8 = 0x1;
+const PADDED: u8 = 0x8;
+
+/// The connection's window for what the peer sends past the library.
+#[derive(Debug)]
+pub(super) struct ReceiveWindow {
+    bytes: usize,
+    /// Received and not given back.
+    uncredited_bytes: usize,
+}
+
+impl ReceiveWindow {
+    pub(super) const fn new(usage: Use) -> Self {
+        let bytes = match usage {
+            Use::Calls => HTTP2_CONNECTION_WINDOW_BYTES,
+            Use::Pipes => HTTP2_PIPES_CONNECTION_WINDOW_BYTES,
+        };
+        Self { bytes: bytes as usize, uncredited_bytes: 0 }
+    }
+
+    /// Takes note of a frame's payload; false where it is more than was allowed.
+    const fn take(&mut self, bytes: usize) -> bool {
+        if bytes > self.bytes {
+            return false;
+        }
+        self.bytes -= bytes;
+        self.uncredited_bytes += bytes;
+        true
+    }
+
+    /// How much to give back now.
+    fn credit(&mut self) -> Option<usize> {
+        if self.uncredited_bytes < HTTP2_CREDIT_BYTES_MIN {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.uncredited_bytes);
+        self.bytes += bytes;
+        Some(bytes)
+    }
+}
+
+impl Connection {
+    /// Takes a frame that is none of the library's business; false where it is.
+    ///
+    /// # Errors
+    /// It exceeds a window of the connection's, or makes one too large.
+    pub(super) fn take_past_library(
+        &mut self,
+        header: &Header,
+        frame: &Bytes,
+        now: Instant,
+    ) -> Result<bool, ConnectionError> {
+        if !self.is_greeted() || self.guard.is_in_header_block() {
+            return Ok(false);
+        }
+        match header.kind {
+            Kind::Data => self.take_data(header, frame, now),
+            Kind::WindowUpdate => self.take_window_update(header, frame, now),
+            _ => Ok(false),
+        }
+    }
+
+    fn take_data(&mut self, header: &Header, frame: &Bytes, now: Instant) -> Result<bool, ConnectionError> {
+        let stream = header.stream;
+        let Some(open) = self.streams.get_mut(&stream) else { return Ok(false) };
+        let Some(payload) = payload_of(header, frame) else { return Ok(false) };
+        if open.peer_ended || !open.goes_past_library {
+            return Ok(false);
+        }
+        if !self.receive_window.take(header.bytes) {
+            return Err(flow_control("it sent more than the connection's window allows"));
+        }
+        if !open.take_window(header.bytes) {
+            self.engine.reset(stream, ErrorCode::FLOW_CONTROL_ERROR);
+            self.engine.forget_events();
+            self.was_reset(header, stream, ErrorCode::FLOW_CONTROL_ERROR, now)?;
+        } else {
+            let bytes = match payload.len() {
+                0..SHARED_BYTES_MIN => Bytes::copy_from_slice(&frame[payload]),
+                _ => frame.slice(payload),
+            };
+            let end = header.flags & END_STREAM != 0;
+            if end {
+                self.engine.peer_ended(stream)?;
+            }
+            self.data(header, stream, bytes, end, now)?;
+        }
+        if let Some(bytes) = self.receive_window.credit() {
+            self.put_window_update(0, bytes);
+        }
+        Ok(true)
+    }
+
+    fn take_window_update(
+        &mut self,
+        header: &Header,
+        frame: &[u8],
+        now: Instant,
+    ) -> Result<bool, ConnectionError> {
+        let Ok(payload) = <[u8; 4]>::try_from(&frame[HEADER_BYTES..]) else { return Ok(false) };
+        let bytes = u32::from_be_bytes(payload) & !(1 << 31);
+        if bytes == 0 {
+            return Ok(false);
+        }
+        let above = |window: i64| window + i64::from(bytes) > WINDOW_BYTES_MAX;
+        if header.stream == 0 {
+            if above(self.send_window_bytes) {
+                return Err(flow_control("it made the connection's window larger than 2^31-1"));
+            }
+            self.meaning(header, Meaning::Window { stream: None, bytes }, now)?;
+            return Ok(true);
+        }
+        let Some(open) = self.streams.get(&header.stream) else { return Ok(false) };
+        if above(open.send_window_bytes) {
+            self.engine.reset(header.stream, ErrorCode::FLOW_CONTROL_ERROR);
+            self.engine.forget_events();
+            self.was_reset(header, header.stream, ErrorCode::FLOW_CONTROL_ERROR, now)?;
+        } else {
+            self.meaning(header, Meaning::Window { stream: Some(header.stream), bytes }, now)?;
+        }
+        Ok(true)
+    }
+
+    /// Writes payload, which the windows must allow, in frames as long as the peer takes.
+    pub(super) fn put_data(&mut self, stream: u32, bytes: &[u8]) {
+        let frame_bytes_max = self.engine.frame_bytes_max() as usize;
+        let frames = bytes.len().div_ceil(frame_bytes_max);
+        self.output.reserve(bytes.len() + frames * HEADER_BYTES);
+        for payload in bytes.chunks(frame_bytes_max) {
+            self.put_header(payload.len(), 0x0, stream);
+            self.output.put_slice(payload);
+        }
+    }
+
+    /// Gives a stream's window back.
+    ///
+    /// # Errors
+    /// More is given back than was taken, which the library finds out.
+    pub(super) fn give_back(&mut self, stream: u32, bytes: usize) -> Result<(), ConnectionError> {
+        match self.streams.get_mut(&stream) {
+            Some(open) if open.goes_past_library => {
+                open.receive_window_bytes += bytes;
+                self.put_window_update(stream, bytes);
+                Ok(())
+            }
+            _ => self.engine.window_update(Some(stream), bytes),
+        }
+    }
+
+    fn put_window_update(&mut self, stream: u32, bytes: usize) {
+        self.put_header(4, 0x8, stream);
+        self.output.put_u32(u32::try_from(bytes).expect("no more than a window was taken"));
+    }
+
+    fn put_header(&mut self, payload_bytes: usize, kind: u8, stream: u32) {
+        let length = u32::try_from(payload_bytes).expect("it is a frame's").to_be_bytes();
+        self.output.put_slice(&[length[1], length[2], length[3], kind, 0]);
+        self.output.put_u32(stream);
+    }
+}
+
+/// Where DATA's payload is, without its padding; `None` where the padding is longer than the frame.
+fn payload_of(header: &Header, frame: &[u8]) -> Option<Range<usize>> {
+    if header.flags & PADDED == 0 {
+        return Some(HEADER_BYTES..frame.len());
+    }
+    let begin = HEADER_BYTES + 1;
+    let padding_bytes = usize::from(*frame.get(HEADER_BYTES)?);
+    let end = frame.len().checked_sub(padding_bytes).filter(|end| *end >= begin)?;
+    Some(begin..end)
+}
+
+fn flow_control(text: &str) -> ConnectionError {
+    ConnectionError::Protocol { code: ErrorCode::FLOW_CONTROL_ERROR, text: text.to_owned() }
+}
