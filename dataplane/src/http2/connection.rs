@@ -17,7 +17,7 @@ use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
 use super::guard::Guard;
 use super::keep_alive::PING;
-use super::payload::{ReceiveWindow, WINDOW_BYTES_MAX};
+use super::payload::{Incoming, ReceiveWindow, WINDOW_BYTES_MAX};
 use super::pipes::Use;
 use super::stream::Stream;
 
@@ -49,7 +49,7 @@ pub struct Connection {
     pub(super) is_client: bool,
     pub(super) usage: Use,
     pub(super) engine: Engine,
-    frames: Frames,
+    pub(super) frames: Frames,
     pub(super) guard: Guard,
     pub(super) streams: BTreeMap<u32, Stream>,
     pub(super) output: BytesMut,
@@ -62,6 +62,8 @@ pub struct Connection {
     uncredited_bytes: usize,
     /// For what does not go through it.
     pub(super) receive_window: ReceiveWindow,
+    /// The DATA whose payload comes in parts.
+    pub(super) incoming: Option<Incoming>,
     /// The highest stream that the peer opened: none, where it is a server.
     pub(super) last_opened: u32,
     /// The peer, a server, takes no more streams.
@@ -107,6 +109,7 @@ impl Connection {
             initial_window_bytes: INITIAL_WINDOW_BYTES,
             uncredited_bytes: 0,
             receive_window: ReceiveWindow::new(usage),
+            incoming: None,
             last_opened: 0,
             peer_leaves: false,
             drain: Drain::None,
@@ -243,6 +246,14 @@ impl Connection {
 
     /// Works on the next frame; whether there was one.
     fn step(&mut self, now: Instant) -> Result<bool, ConnectionError> {
+        if self.incoming.is_some() {
+            return self.take_payload(now);
+        }
+        if let Some(header) = self.frames.header()
+            && self.begin_payload(header, now)?
+        {
+            return Ok(true);
+        }
         match self.frames.next()? {
             Some(Cut::Preface) => {}
             Some(Cut::Frame(header, frame)) => self.frame(&header, &frame, now)?,
@@ -274,7 +285,9 @@ impl Connection {
         if !came_to_something {
             match header.kind {
                 Kind::RstStream => self.guard.spend(Budget::Resets, now)?,
-                Kind::Headers | Kind::Continuation if header.ends_headers() => self.guard.stray_headers(now)?,
+                Kind::Headers | Kind::Continuation if header.ends_headers() => {
+                    self.guard.stray_headers(now)?
+                }
                 _ => {}
             }
         }
@@ -299,7 +312,10 @@ impl Connection {
             Meaning::Headers { stream, fields, end } => self.opened(stream, fields, end, now)?,
             Meaning::Trailers { stream, fields } if self.is_caller() => self.finished(stream, fields, true),
             Meaning::Trailers { stream, .. } => self.half_closed(stream),
-            Meaning::Data { stream, bytes, end } => self.data(header, stream, bytes, end, now)?,
+            Meaning::Data { stream, bytes, end } => {
+                let padding_bytes = header.bytes - bytes.len();
+                self.data(stream, bytes, padding_bytes, end, now)?;
+            }
             Meaning::Reset { stream, code } => self.was_reset(header, stream, code, now)?,
             Meaning::Settings => {
                 self.preface_until = None;
@@ -370,9 +386,9 @@ impl Connection {
 
     pub(super) fn data(
         &mut self,
-        header: &Header,
         stream: u32,
         bytes: Bytes,
+        padding_bytes: usize,
         end: bool,
         now: Instant,
     ) -> Result<(), ConnectionError> {
@@ -380,7 +396,7 @@ impl Connection {
             self.guard.spend(Budget::EmptyData, now)?;
         }
         let Some(open) = self.streams.get_mut(&stream) else { return Ok(()) };
-        open.received(bytes.len(), header.bytes - bytes.len());
+        open.received(bytes.len(), padding_bytes);
         if let Some(credit) = open.take_credit() {
             self.give_back(stream, credit)?;
         }
@@ -467,6 +483,7 @@ impl Connection {
         self.ended = true;
         self.streams.clear();
         self.frames.clear();
+        self.incoming = None;
     }
 
     /// Whether the peer's preface and SETTINGS have come.

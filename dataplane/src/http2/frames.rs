@@ -2,7 +2,7 @@
 //!
 //! The bytes of one frame are given out at a time, and only when asked for: what is behind it is bounded by that
 //! frame, whatever arrives. A frame that lies whole in what was received is not copied here; one that does not is, so
-//! that a peer that sends it byte by byte pins no receive slots.
+//! that a peer that sends it byte by byte pins no receive slots. Payload may be taken in the parts it came in.
 
 use std::collections::VecDeque;
 
@@ -134,6 +134,29 @@ impl Frames {
         Ok(self.take(HEADER_BYTES + header.bytes).map(|bytes| Cut::Frame(header, bytes)))
     }
 
+    /// Takes the header of the frame that is next, which [`Self::header`] has shown: its payload follows in parts.
+    pub(super) fn take_header(&mut self) {
+        if self.partial.is_empty()
+            && let Some(first) = self.pieces.front_mut()
+        {
+            first.advance(HEADER_BYTES);
+            if first.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+        self.partial.clear();
+    }
+
+    /// So many of the next bytes at most, as they lie together; `None` if there are none.
+    pub(super) fn take_part(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let first = self.pieces.front_mut()?;
+        let part = first.split_to(first.len().min(bytes_max));
+        if first.is_empty() {
+            self.pieces.pop_front();
+        }
+        Some(part)
+    }
+
     /// The header of the frame that is next, once it is there, whether or not the rest is.
     pub(super) fn header(&mut self) -> Option<Header> {
         if !self.preface_seen {
@@ -183,6 +206,7 @@ impl Frames {
 
     /// Copies until there are so many; whether there are.
     fn gather(&mut self, wanted: usize) -> bool {
+        self.partial.reserve(wanted.saturating_sub(self.partial.len()));
         while self.partial.len() < wanted {
             let Some(first) = self.pieces.front_mut() else { return false };
             let count = first.len().min(wanted - self.partial.len());

@@ -3,13 +3,19 @@
 //! Only what is right goes this way: DATA and WINDOW_UPDATE of streams that are open, outside of header blocks, behind
 //! the greeting. Whatever breaks a rule, or is of a stream that is over, the library sees and judges. Neither knows of
 //! what goes the other's way, so each counts windows of its own, and gives back what it took.
+//!
+//! Payload without padding is handed on as it comes, before its frame is whole: what is received at once is so passed
+//! on at once, whatever frames it was cut into.
 
 use std::ops::Range;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
-use crate::limits::{HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_CREDIT_BYTES_MIN, HTTP2_PIPES_CONNECTION_WINDOW_BYTES};
+use crate::limits::{
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_CREDIT_BYTES_MIN, HTTP2_FRAME_BYTES_MAX,
+    HTTP2_PIPES_CONNECTION_WINDOW_BYTES,
+};
 
 use super::connection::Connection;
 use super::engine::Meaning;
@@ -64,7 +70,110 @@ impl ReceiveWindow {
     }
 }
 
+/// A DATA frame whose header was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming {
+    stream: u32,
+    bytes_left: usize,
+    /// It ends the peer's side of the stream.
+    ends: bool,
+}
+
 impl Connection {
+    /// Takes the header of a frame whose payload may be taken in parts; false where it is none.
+    ///
+    /// # Errors
+    /// It exceeds the connection's window.
+    pub(super) fn begin_payload(&mut self, header: Header, now: Instant) -> Result<bool, ConnectionError> {
+        let fits = header.kind == Kind::Data && header.flags & PADDED == 0;
+        if !fits || header.bytes > HTTP2_FRAME_BYTES_MAX || !self.lets_pass(header.stream) {
+            return Ok(false);
+        }
+        self.guard.frame(&header, now)?;
+        self.frames.take_header();
+        self.take_windows(&header, now)?;
+        let ends = header.flags & END_STREAM != 0;
+        let incoming = Incoming { stream: header.stream, bytes_left: header.bytes, ends };
+        self.incoming = Some(incoming);
+        if header.bytes == 0 {
+            self.part(incoming, Bytes::new(), now)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes what there is of a payload; false if there is nothing.
+    ///
+    /// # Errors
+    /// There have been too many empty frames.
+    pub(super) fn take_payload(&mut self, now: Instant) -> Result<bool, ConnectionError> {
+        let Some(mut incoming) = self.incoming else { return Ok(false) };
+        let Some(part) = self.frames.take_part(incoming.bytes_left) else { return Ok(false) };
+        incoming.bytes_left -= part.len();
+        self.part(incoming, part, now)?;
+        Ok(true)
+    }
+
+    fn part(&mut self, incoming: Incoming, part: Bytes, now: Instant) -> Result<(), ConnectionError> {
+        let is_last = incoming.bytes_left == 0;
+        self.incoming = (!is_last).then_some(incoming);
+        let end = is_last && incoming.ends;
+        self.pass_on(incoming.stream, part, 0, end, now)?;
+        if is_last {
+            self.give_back_to_connection();
+        }
+        self.engine.output(&mut self.output);
+        Ok(())
+    }
+
+    /// Whether a stream's payload is none of the library's business.
+    fn lets_pass(&self, stream: u32) -> bool {
+        let is_open =
+            self.streams.get(&stream).is_some_and(|open| open.goes_past_library && !open.peer_ended);
+        is_open && self.is_greeted() && !self.guard.is_in_header_block()
+    }
+
+    /// Takes a frame's payload from both windows. A stream whose window is exceeded is reset; what comes for it is
+    /// thrown away.
+    fn take_windows(&mut self, header: &Header, now: Instant) -> Result<(), ConnectionError> {
+        if !self.receive_window.take(header.bytes) {
+            return Err(flow_control("it sent more than the connection's window allows"));
+        }
+        let exceeds =
+            self.streams.get_mut(&header.stream).is_some_and(|open| !open.take_window(header.bytes));
+        if exceeds { self.break_stream(header, now) } else { Ok(()) }
+    }
+
+    /// Resets a stream whose windows the peer does not respect.
+    fn break_stream(&mut self, header: &Header, now: Instant) -> Result<(), ConnectionError> {
+        self.engine.reset(header.stream, ErrorCode::FLOW_CONTROL_ERROR);
+        self.engine.forget_events();
+        self.was_reset(header, header.stream, ErrorCode::FLOW_CONTROL_ERROR, now)
+    }
+
+    fn pass_on(
+        &mut self,
+        stream: u32,
+        payload: Bytes,
+        padding_bytes: usize,
+        end: bool,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
+        let bytes = match payload.len() {
+            0..SHARED_BYTES_MIN => Bytes::copy_from_slice(&payload),
+            _ => payload,
+        };
+        if end && self.streams.contains_key(&stream) {
+            self.engine.peer_ended(stream)?;
+        }
+        self.data(stream, bytes, padding_bytes, end, now)
+    }
+
+    fn give_back_to_connection(&mut self) {
+        if let Some(bytes) = self.receive_window.credit() {
+            self.put_window_update(0, bytes);
+        }
+    }
+
     /// Takes a frame that is none of the library's business; false where it is.
     ///
     /// # Errors
@@ -85,34 +194,17 @@ impl Connection {
         }
     }
 
+    /// DATA with padding.
     fn take_data(&mut self, header: &Header, frame: &Bytes, now: Instant) -> Result<bool, ConnectionError> {
-        let stream = header.stream;
-        let Some(open) = self.streams.get_mut(&stream) else { return Ok(false) };
         let Some(payload) = payload_of(header, frame) else { return Ok(false) };
-        if open.peer_ended || !open.goes_past_library {
+        if !self.lets_pass(header.stream) {
             return Ok(false);
         }
-        if !self.receive_window.take(header.bytes) {
-            return Err(flow_control("it sent more than the connection's window allows"));
-        }
-        if !open.take_window(header.bytes) {
-            self.engine.reset(stream, ErrorCode::FLOW_CONTROL_ERROR);
-            self.engine.forget_events();
-            self.was_reset(header, stream, ErrorCode::FLOW_CONTROL_ERROR, now)?;
-        } else {
-            let bytes = match payload.len() {
-                0..SHARED_BYTES_MIN => Bytes::copy_from_slice(&frame[payload]),
-                _ => frame.slice(payload),
-            };
-            let end = header.flags & END_STREAM != 0;
-            if end {
-                self.engine.peer_ended(stream)?;
-            }
-            self.data(header, stream, bytes, end, now)?;
-        }
-        if let Some(bytes) = self.receive_window.credit() {
-            self.put_window_update(0, bytes);
-        }
+        self.take_windows(header, now)?;
+        let (payload, end) = (frame.slice(payload), header.flags & END_STREAM != 0);
+        let padding_bytes = header.bytes - payload.len();
+        self.pass_on(header.stream, payload, padding_bytes, end, now)?;
+        self.give_back_to_connection();
         Ok(true)
     }
 
@@ -137,9 +229,7 @@ impl Connection {
         }
         let Some(open) = self.streams.get(&header.stream) else { return Ok(false) };
         if above(open.send_window_bytes) {
-            self.engine.reset(header.stream, ErrorCode::FLOW_CONTROL_ERROR);
-            self.engine.forget_events();
-            self.was_reset(header, header.stream, ErrorCode::FLOW_CONTROL_ERROR, now)?;
+            self.break_stream(header, now)?;
         } else {
             self.meaning(header, Meaning::Window { stream: Some(header.stream), bytes }, now)?;
         }

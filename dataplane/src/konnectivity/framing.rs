@@ -1,17 +1,21 @@
 //! gRPC's framing of messages (gRPC over HTTP/2, "Length-Prefixed-Message"): one byte that says whether the message is
 //! compressed, four bytes of length, the message. Frames of HTTP/2 cut this anywhere.
 //!
-//! A message that lies whole in one piece is handed on without a copy; an unfinished one is copied out of its pieces.
+//! A message that lies whole in one piece is handed on without a copy; an unfinished one is copied out of its pieces, or
+//! handed on in parts where it is nothing but payload from some place on.
 //! Deliberately absent: compression, which is never offered (no `grpc-accept-encoding`) and therefore refused.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::limits::{GRPC_BUFFER_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX};
+use crate::limits::{GRPC_BUFFER_BYTES_MAX, GRPC_DATA_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX};
 
 use super::pieces::Pieces;
 
 /// The compressed flag and the length.
 pub const PREFIX_BYTES: usize = 5;
+
+/// Room that is made for a message before it has come: a DATA packet of anybody's, and not whatever a prefix announces.
+const RESERVED_BYTES_MAX: usize = 2 * GRPC_DATA_BYTES_MAX;
 
 /// Why a stream is no sequence of messages. The peer's fault, each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,13 +69,16 @@ pub(super) fn put_prefix(message_bytes: usize, room_bytes: usize) -> BytesMut {
 /// Takes a stream's bytes and gives back its messages.
 ///
 /// Holds one unfinished message at most, and what was pushed and not asked for: together no more than
-/// [`GRPC_BUFFER_BYTES_MAX`]. Memory grows with what came, not with what a prefix announces.
+/// [`GRPC_BUFFER_BYTES_MAX`]. Memory grows with what came, not with what a prefix announces, but for the room for one
+/// ordinary packet.
 #[derive(Debug, Default)]
 pub struct MessageReader {
     /// The unfinished message, prefix included.
     partial: BytesMut,
     /// Not looked at yet.
     pieces: Pieces,
+    /// Of a message that is handed on in parts: what it was tagged with, and how many bytes are to come.
+    parts: Option<(i64, usize)>,
     /// The stream has no further messages.
     failed: Option<FramingError>,
 }
@@ -112,6 +119,9 @@ impl MessageReader {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        if self.parts.is_some() {
+            return Ok(None);
+        }
         if self.partial.is_empty()
             && let Some(message) = self.poll_first_piece()?
         {
@@ -129,18 +139,44 @@ impl MessageReader {
         Ok(Some(message.freeze()))
     }
 
+    /// The next part of a message that need not be whole, with its tag; `None` where [`Self::poll`] is to be asked.
+    /// `split` is shown the beginning of the next message and its length, and says how it is tagged and where the part
+    /// begins that reaches to its end; `None` of a message that must be whole.
+    pub fn poll_part(
+        &mut self,
+        split: impl FnOnce(&[u8], usize) -> Option<(i64, usize)>,
+    ) -> Option<(i64, Bytes)> {
+        if self.failed.is_some() || !self.partial.is_empty() {
+            return None;
+        }
+        if self.parts.is_none() {
+            let first = self.pieces.front().filter(|first| first.len() >= PREFIX_BYTES)?;
+            let message_bytes = message_bytes(first).ok()?;
+            let begun = &first[PREFIX_BYTES..];
+            let (tag, head_bytes) = split(&begun[..begun.len().min(message_bytes)], message_bytes)?;
+            self.pieces.consume(PREFIX_BYTES + head_bytes);
+            self.parts = Some((tag, message_bytes - head_bytes));
+        }
+        let (tag, left) = self.parts?;
+        let part = if left == 0 { Bytes::new() } else { self.pieces.take(left)? };
+        self.parts = Some((tag, left - part.len())).filter(|(_, left)| *left > 0);
+        Some((tag, part))
+    }
+
     /// Whether the stream may end here.
     ///
     /// # Errors
     ///
     /// [`FramingError::Truncated`] if a message is unfinished.
     pub fn finish(&self) -> Result<(), FramingError> {
-        if self.held_bytes() == 0 { Ok(()) } else { Err(FramingError::Truncated) }
+        let is_between = self.held_bytes() == 0 && self.parts.is_none();
+        if is_between { Ok(()) } else { Err(FramingError::Truncated) }
     }
 
     fn fail(&mut self, error: FramingError) -> FramingError {
         self.partial = BytesMut::new();
         self.pieces = Pieces::default();
+        self.parts = None;
         self.failed = Some(error);
         error
     }
@@ -165,6 +201,9 @@ impl MessageReader {
 
     /// Copies from the pieces until the unfinished message has `wanted` bytes; whether it has.
     fn gather(&mut self, wanted: usize) -> bool {
+        if self.partial.len() < wanted {
+            self.partial.reserve(wanted.min(RESERVED_BYTES_MAX).saturating_sub(self.partial.len()));
+        }
         while self.partial.len() < wanted {
             let Some(first) = self.pieces.front() else { return false };
             let take = first.len().min(wanted - self.partial.len());

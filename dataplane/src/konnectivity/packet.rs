@@ -6,12 +6,14 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int64, key_len};
+use prost::encoding::{
+    WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, key_len,
+};
 
 use crate::limits::{DIAL_PROTOCOL_BYTES_MAX, GRPC_DATA_BYTES_MAX, PEER_TEXT_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::wire::clean_text;
 
-use super::framing::{Message, put_prefix};
+use super::framing::{FramingError, Message, MessageReader, put_prefix};
 use super::proto::{
     CloseDial, CloseRequest, CloseResponse, Data, DialRequest, DialResponse, Drain, Kind, PacketProto,
     Payload, field,
@@ -105,6 +107,50 @@ impl PacketError {
             Self::NotProtobuf(_) | Self::DataTooLong(_) => None,
         }
     }
+}
+
+/// The next packet of a stream. DATA of a connection that `is_open` may come in parts, each a DATA of its own, as soon as
+/// there is something of it.
+///
+/// # Errors
+/// Inside: [`PacketError`], of this packet alone. Outside: [`FramingError`], of the stream.
+pub(super) fn next_packet(
+    reader: &mut MessageReader,
+    is_open: impl FnOnce(i64) -> bool,
+) -> Result<Option<Result<Packet, PacketError>>, FramingError> {
+    let of_open = |message: &[u8], message_bytes: usize| {
+        data_head(message, message_bytes).filter(|(connect_id, _)| is_open(*connect_id))
+    };
+    if let Some((connect_id, data)) = reader.poll_part(of_open) {
+        return Ok(Some(Ok(Packet::Data { connect_id, data })));
+    }
+    Ok(reader.poll()?.map(Packet::decode))
+}
+
+/// Of a message of so many bytes that begins like this, if it is DATA with its payload at the end, as everybody writes
+/// it: its connection, and where the payload begins.
+fn data_head(message: &[u8], message_bytes: usize) -> Option<(i64, usize)> {
+    let mut rest = message;
+    let field = |rest: &mut &[u8], wanted: u32, kind: WireType| {
+        let mut ahead = *rest;
+        let found = decode_key(&mut ahead).ok().filter(|found| *found == (wanted, kind));
+        found.map(|_| *rest = ahead)
+    };
+    let to_the_end = |rest: &mut &[u8]| {
+        let bytes = usize::try_from(decode_varint(rest).ok()?).ok()?;
+        (message.len() - rest.len() + bytes == message_bytes).then_some(())
+    };
+    field(&mut rest, field::PACKET_TYPE, WireType::Varint)?;
+    (decode_varint(&mut rest).ok()? == Kind::Data as u64).then_some(())?;
+    field(&mut rest, field::PACKET_DATA, WireType::LengthDelimited)?;
+    to_the_end(&mut rest)?;
+    let connect_id = match field(&mut rest, field::DATA_CONNECT_ID, WireType::Varint) {
+        Some(()) => decode_varint(&mut rest).ok()?.cast_signed(),
+        None => 0,
+    };
+    field(&mut rest, field::DATA_DATA, WireType::LengthDelimited)?;
+    to_the_end(&mut rest)?;
+    Some((connect_id, message.len() - rest.len()))
 }
 
 impl Packet {

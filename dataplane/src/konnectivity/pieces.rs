@@ -53,6 +53,17 @@ impl Pieces {
         Some(piece)
     }
 
+    /// So many bytes of the first piece at most; `None` if there is none.
+    pub(super) fn take(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let first = self.queue.front_mut()?;
+        let part = first.split_to(first.len().min(bytes_max));
+        self.bytes -= part.len();
+        if first.is_empty() {
+            self.queue.pop_front();
+        }
+        Some(part)
+    }
+
     /// Drops bytes of the first piece, at most as many as it has.
     pub(super) fn consume(&mut self, count: usize) {
         let Some(first) = self.queue.front_mut() else { return };

@@ -39,7 +39,23 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, poll_each: bool) -> (Vec<Eve
         }
     }
     events.extend(server.events());
-    (events, server.output)
+    (joined(events), server.output)
+}
+
+/// Payload may come in any parts.
+fn joined(events: Vec<Event>) -> Vec<Event> {
+    let mut all: Vec<Event> = Vec::new();
+    for event in events {
+        match (all.last_mut(), event) {
+            (Some(Event::Data { stream, bytes }), Event::Data { stream: of, bytes: more })
+                if *stream == of =>
+            {
+                *bytes = [&bytes[..], &more[..]].concat().into();
+            }
+            (_, event) => all.push(event),
+        }
+    }
+    all
 }
 
 proptest! {

@@ -24,7 +24,7 @@ use crate::limits::{
 };
 
 use super::framing::{Message, MessageReader};
-use super::packet::Packet;
+use super::packet::{Packet, next_packet};
 use super::pieces::Pieces;
 use super::readers::Readers;
 use super::status::{Status, Violation};
@@ -284,13 +284,13 @@ impl Agent {
     /// Reads packets while there is room for what they cause.
     fn read_packets(&mut self, now: Instant) {
         while !self.over && self.has_room_for_replies() {
-            match self.reader.poll() {
-                Ok(Some(message)) => match Packet::decode(message) {
-                    Ok(packet) => self.on_packet(now, packet),
-                    Err(error) => match error.refusal() {
-                        Some(refusal) => self.answer(0, &refusal),
-                        None => self.end(Status::Violation(error.into())),
-                    },
+            let connections = &self.connections;
+            let is_open = |connect_id| connections.get(&connect_id).is_some_and(|known| known.established);
+            match next_packet(&mut self.reader, is_open) {
+                Ok(Some(Ok(packet))) => self.on_packet(now, packet),
+                Ok(Some(Err(error))) => match error.refusal() {
+                    Some(refusal) => self.answer(0, &refusal),
+                    None => self.end(Status::Violation(error.into())),
                 },
                 Ok(None) => return,
                 Err(error) => self.end(Status::Violation(Violation::Framing(error))),

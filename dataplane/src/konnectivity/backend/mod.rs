@@ -27,7 +27,7 @@ use crate::limits::{
 
 use super::framing::{Message, MessageReader};
 use super::frontend::{DialFailure, TunnelEnd};
-use super::packet::{Packet, PacketError};
+use super::packet::{Packet, PacketError, next_packet};
 use super::pieces::Pieces;
 use super::readers::Readers;
 use super::status::{Status, Violation};
@@ -185,13 +185,12 @@ impl Backend {
         }
         let mut read = self.reader.push(bytes);
         while read.is_ok() {
-            match self.reader.poll() {
-                Ok(Some(message)) => match Packet::decode(message) {
-                    Ok(packet) => self.on_packet(now, packet),
-                    // No agent sends DIAL_REQ, so nobody waits for a refusal.
-                    Err(PacketError::FieldTooLong { .. }) => self.ignored += 1,
-                    Err(error) => return self.end(Status::Violation(error.into())),
-                },
+            let connections = &self.connections;
+            match next_packet(&mut self.reader, |connect_id| connections.contains_key(&connect_id)) {
+                Ok(Some(Ok(packet))) => self.on_packet(now, packet),
+                // No agent sends DIAL_REQ, so nobody waits for a refusal.
+                Ok(Some(Err(PacketError::FieldTooLong { .. }))) => self.ignored += 1,
+                Ok(Some(Err(error))) => return self.end(Status::Violation(error.into())),
                 Ok(None) => return,
                 Err(error) => read = Err(error),
             }

@@ -33,7 +33,7 @@ use crate::limits::{
 };
 
 use super::framing::{Message, MessageReader};
-use super::packet::Packet;
+use super::packet::{Packet, next_packet};
 use super::status::{Status, Violation};
 use table::{Phase, Table};
 
@@ -272,13 +272,15 @@ impl Frontend {
     /// Reads packets while there is room for what they cause, and then the client's end.
     fn read_packets(&mut self) {
         while self.reading == Reading::Packets && self.has_room_for_replies() {
-            match self.reader.poll() {
-                Ok(Some(message)) => match Packet::decode(message) {
-                    Ok(packet) => self.on_packet(packet),
-                    Err(error) => match error.refusal() {
-                        Some(Packet::DialRsp { random, error, .. }) => self.on_unreadable_dial(random, error),
-                        _ => self.fail(error.into()),
-                    },
+            let (table, bound) = (&self.table, self.bound);
+            let is_open = |connect_id| {
+                bound.is_none_or(|bound| bound == connect_id) && table.phase(connect_id) == Some(Phase::Open)
+            };
+            match next_packet(&mut self.reader, is_open) {
+                Ok(Some(Ok(packet))) => self.on_packet(packet),
+                Ok(Some(Err(error))) => match error.refusal() {
+                    Some(Packet::DialRsp { random, error, .. }) => self.on_unreadable_dial(random, error),
+                    _ => self.fail(error.into()),
                 },
                 Ok(None) if self.client_ended => match self.reader.finish() {
                     Ok(()) => self.on_client_ended(),
