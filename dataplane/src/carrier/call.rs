@@ -52,7 +52,7 @@ impl Outgoing {
                 continue;
             };
             // The event that says why it is over is on its way.
-            let Ok(sent_bytes) = http2.send(call, piece) else { return };
+            let Ok(sent_bytes) = http2.send(call, piece.clone()) else { return };
             piece.advance(sent_bytes);
             if piece.is_empty() {
                 self.pieces.pop_front();

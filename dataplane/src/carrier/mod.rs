@@ -52,8 +52,15 @@ pub trait Carrier: Debug + Send {
     /// follows if it has not come.
     fn on_transport_end(&mut self, now: Instant, reason: LostReason);
 
-    /// What is to be written, all of it.
-    fn take_output(&mut self) -> Bytes;
+    /// What is to be written, all of it, behind what `pieces` has.
+    fn take_output_into(&mut self, pieces: &mut Vec<Bytes>);
+
+    /// The same in one piece: a copy, where there is payload.
+    fn take_output(&mut self) -> Bytes {
+        let mut pieces = Vec::new();
+        self.take_output_into(&mut pieces);
+        pieces.concat().into()
+    }
 
     /// What happened next. `None` until there is new input, output was taken, or time has passed.
     fn poll_event(&mut self, now: Instant) -> Option<CarrierEvent>;

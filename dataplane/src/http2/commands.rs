@@ -3,6 +3,8 @@
 //! Every command is refused with [`Gone`] where the stream is over, which a consumer may not know yet: the event that
 //! says so is on its way.
 
+use bytes::Bytes;
+
 use crate::limits::{HTTP2_EARNING_BYTES_MIN, HTTP2_OUTPUT_BYTES_TARGET};
 
 use super::connection::Connection;
@@ -53,28 +55,31 @@ impl Connection {
         HTTP2_OUTPUT_BYTES_TARGET.saturating_sub(self.output.len())
     }
 
-    /// Sends payload, and returns how much was taken, from its start. The rest is for later: after
+    /// Sends payload, which is shared, and returns how much was taken, from its start. The rest is for later: after
     /// [`super::Event::Window`], or after [`Self::take_output`].
     ///
     /// # Errors
     /// [`Gone`]: the stream is over, or our side of it.
-    pub fn send(&mut self, stream: StreamId, bytes: &[u8]) -> Result<usize, Gone> {
+    pub fn send(&mut self, stream: StreamId, bytes: impl Into<Bytes>) -> Result<usize, Gone> {
+        let mut bytes = bytes.into();
         self.respond(stream, &[])?;
         if self.streams.get(&stream.0).is_none_or(|open| open.ended) {
             return Err(Gone);
         }
-        let count = self.sendable_bytes(stream).min(bytes.len());
+        let wanted = bytes.len();
+        bytes.truncate(self.sendable_bytes(stream));
+        let count = bytes.len();
         if count == 0 {
             return Ok(0);
         }
-        self.put_data(stream.0, &bytes[..count]);
+        self.put_data(stream.0, bytes);
         let taken = i64::try_from(count).expect("it is short");
         self.send_window_bytes -= taken;
         if let Some(open) = self.streams.get_mut(&stream.0) {
             open.send_window_bytes -= taken;
             open.served = true;
         }
-        if count == bytes.len() || count >= HTTP2_EARNING_BYTES_MIN {
+        if count == wanted || count >= HTTP2_EARNING_BYTES_MIN {
             let frames = count.div_ceil(self.engine.frame_bytes_max() as usize);
             self.guard.sent_data(u32::try_from(frames).unwrap_or(u32::MAX));
         }

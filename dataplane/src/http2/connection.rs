@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::limits::{
     HTTP2_CREDIT_BYTES_MIN, HTTP2_GOAWAY_TIME_MAX, HTTP2_OUTPUT_BYTES_TARGET, HTTP2_PIPES_OUTPUT_BYTES_MAX,
@@ -17,6 +17,7 @@ use super::event::{End, Event, Request, StreamId};
 use super::frames::{Cut, Frames, Header, Kind};
 use super::guard::Guard;
 use super::keep_alive::PING;
+use super::output::Output;
 use super::payload::{Incoming, ReceiveWindow, WINDOW_BYTES_MAX};
 use super::pipes::Use;
 use super::stream::Stream;
@@ -52,7 +53,7 @@ pub struct Connection {
     pub(super) frames: Frames,
     pub(super) guard: Guard,
     pub(super) streams: BTreeMap<u32, Stream>,
-    pub(super) output: BytesMut,
+    pub(super) output: Output,
     /// Of one frame, and not taken yet.
     pub(super) events: VecDeque<Event>,
     /// What the peer lets all streams send together. Never negative.
@@ -103,7 +104,7 @@ impl Connection {
             frames: Frames::new(!is_client),
             guard: Guard::new(now),
             streams: BTreeMap::new(),
-            output: BytesMut::new(),
+            output: Output::default(),
             events: VecDeque::new(),
             send_window_bytes: i64::from(INITIAL_WINDOW_BYTES),
             initial_window_bytes: INITIAL_WINDOW_BYTES,
@@ -171,9 +172,14 @@ impl Connection {
         self.room_bytes() == 0
     }
 
-    /// What is to be written, all of it.
+    /// What is to be written, all of it, behind what `pieces` has. Payload is not copied.
+    pub fn take_output_into(&mut self, pieces: &mut Vec<Bytes>) {
+        self.output.take_into(pieces);
+    }
+
+    /// The same in one piece: a copy, where there is payload.
     pub fn take_output(&mut self) -> Bytes {
-        std::mem::take(&mut self.output).freeze()
+        self.output.take()
     }
 
     /// How many streams are not over.

@@ -1,9 +1,10 @@
 //! The only file that knows `shiguredo_http2`: one connection of it, fed frame by frame.
 //!
-//! It understands frames, HPACK and the states of streams. None of its types leave this file, so that it can be replaced
-//! (docs/adr/0009-http2.md says by what). Payload does not come here (`payload`): its output is a queue of single bytes.
+//! It understands frames, HPACK and the states of streams. None of its types leave this file, so that it can be
+//! replaced (docs/adr/0009-http2.md says by what). Payload does not come here (`payload`): the library's output is a
+//! queue of single bytes.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use shiguredo_http2::frame::StreamId;
 use shiguredo_http2::{Connection, Error, Event, HeaderField, Limits, WindowSize};
 
@@ -13,6 +14,7 @@ use crate::limits::{
 };
 
 use super::error::{ConnectionError, ErrorCode};
+use super::output::Output;
 use super::pipes::Use;
 
 const CALLS: Limits = limits(HTTP2_STREAM_WINDOW_BYTES, HTTP2_CONNECTION_WINDOW_BYTES);
@@ -140,9 +142,9 @@ impl Engine {
     }
 
     /// Moves what is to be written.
-    pub(super) fn output(&mut self, output: &mut BytesMut) {
+    pub(super) fn output(&mut self, output: &mut Output) {
         if let Some(bytes) = self.0.poll_output() {
-            output.extend_from_slice(&bytes);
+            output.put_slice(&bytes);
         }
     }
 

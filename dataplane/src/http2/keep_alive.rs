@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BufMut;
-
 use crate::limits::HTTP2_KEEP_ALIVE_TIMEOUT;
 
 use super::connection::Connection;

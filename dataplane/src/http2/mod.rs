@@ -38,6 +38,7 @@ mod event;
 mod frames;
 mod guard;
 mod keep_alive;
+mod output;
 mod payload;
 mod pipes;
 mod status;

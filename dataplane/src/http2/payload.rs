@@ -1,4 +1,5 @@
-//! Payload and its windows (RFC 9113 sections 5.2, 6.1 and 6.9), past the library, which copies each byte several times.
+//! Payload and its windows (RFC 9113 sections 5.2, 6.1 and 6.9), past the library, which copies each byte several
+//! times.
 //!
 //! Only what is right goes this way: DATA and WINDOW_UPDATE of streams that are open, outside of header blocks, behind
 //! the greeting. Whatever breaks a rule, or is of a stream that is over, the library sees and judges. Neither knows of
@@ -10,7 +11,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_CREDIT_BYTES_MIN, HTTP2_FRAME_BYTES_MAX,
@@ -237,13 +238,12 @@ impl Connection {
     }
 
     /// Writes payload, which the windows must allow, in frames as long as the peer takes.
-    pub(super) fn put_data(&mut self, stream: u32, bytes: &[u8]) {
+    pub(super) fn put_data(&mut self, stream: u32, mut bytes: Bytes) {
         let frame_bytes_max = self.engine.frame_bytes_max() as usize;
-        let frames = bytes.len().div_ceil(frame_bytes_max);
-        self.output.reserve(bytes.len() + frames * HEADER_BYTES);
-        for payload in bytes.chunks(frame_bytes_max) {
+        while !bytes.is_empty() {
+            let payload = bytes.split_to(bytes.len().min(frame_bytes_max));
             self.put_header(payload.len(), 0x0, stream);
-            self.output.put_slice(payload);
+            self.output.put_payload(payload);
         }
     }
 

@@ -1,8 +1,8 @@
 //! gRPC's framing of messages (gRPC over HTTP/2, "Length-Prefixed-Message"): one byte that says whether the message is
 //! compressed, four bytes of length, the message. Frames of HTTP/2 cut this anywhere.
 //!
-//! A message that lies whole in one piece is handed on without a copy; an unfinished one is copied out of its pieces, or
-//! handed on in parts where it is nothing but payload from some place on.
+//! A message that lies whole in one piece is handed on without a copy; an unfinished one is copied out of its pieces,
+//! or handed on in parts where it is nothing but payload from some place on.
 //! Deliberately absent: compression, which is never offered (no `grpc-accept-encoding`) and therefore refused.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -109,8 +109,8 @@ impl PacketError {
     }
 }
 
-/// The next packet of a stream. DATA of a connection that `is_open` may come in parts, each a DATA of its own, as soon as
-/// there is something of it.
+/// The next packet of a stream. DATA of a connection that `is_open` may come in parts, each a DATA of its own, as soon
+/// as there is something of it.
 ///
 /// # Errors
 /// Inside: [`PacketError`], of this packet alone. Outside: [`FramingError`], of the stream.

@@ -56,9 +56,9 @@ impl<D: DatagramDriver> Shard<D> {
         let Some(entry) = self.tunnels.get_mut(key) else { return };
         let Phase::Carrier(link) = &mut entry.phase else { return };
         if let Some(mut batch) = entry.egress.want_read() {
-            let output = link.carrier.take_output();
-            if !output.is_empty() {
-                batch.push(output);
+            let pieces = batch.len();
+            link.carrier.take_output_into(&mut batch);
+            if batch.len() > pieces {
                 // Room in the output may be what streams wait for.
                 self.queue(key);
             }

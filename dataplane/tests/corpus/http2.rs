@@ -1,6 +1,7 @@
 //! One HTTP/2 connection from its first byte: of a server whose consumer answers everything, and of a client with two
 //! calls.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use adit_dataplane::http2::{Call, Connection, End, Event};
@@ -46,7 +47,7 @@ pub(crate) fn responses(input: &[u8]) -> Fate {
         let call = Call { scheme: "http", authority: "a", path: "/x", user_agent: "adit", metadata: &[] };
         for _ in 0..2 {
             let stream = connection.open(call).expect("a stream");
-            assert_eq!(connection.send(stream, b"question"), Ok(8));
+            assert_eq!(connection.send(stream, "question"), Ok(8));
         }
         connection
     })
@@ -76,7 +77,7 @@ fn hear(input: &[u8], begin: impl Fn() -> Connection) -> Fate {
 fn converse<'a>(
     mut connection: Connection,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Event>, Vec<u8>) {
+) -> (Vec<Event>, Said) {
     let now = Instant::now();
     let (mut events, mut output) = (Vec::new(), connection.take_output().to_vec());
     for piece in pieces {
@@ -88,7 +89,15 @@ fn converse<'a>(
             match event {
                 Some(event) => {
                     answer(&mut connection, &event);
-                    events.push(event);
+                    match (events.last_mut(), event) {
+                        // Payload may come in any parts.
+                        (Some(Event::Data { stream, bytes }), Event::Data { stream: of, bytes: more })
+                            if *stream == of =>
+                        {
+                            *bytes = [&bytes[..], &more[..]].concat().into();
+                        }
+                        (_, event) => events.push(event),
+                    }
                 }
                 None if bytes.is_empty() => break,
                 None => {}
@@ -96,7 +105,29 @@ fn converse<'a>(
         }
         assert!(connection.streams() <= limits::HTTP2_STREAMS_MAX as usize);
     }
-    (events, output)
+    (events, said(&output))
+}
+
+/// What a connection said: all frames but DATA with payload, and the payload of each stream, whatever frames it was cut
+/// into.
+pub(crate) type Said = (Vec<Vec<u8>>, BTreeMap<u32, Vec<u8>>);
+
+/// Takes output apart.
+pub(crate) fn said(output: &[u8]) -> Said {
+    let (mut frames, mut payload) = (Vec::new(), BTreeMap::<u32, Vec<u8>>::new());
+    let mut rest = output.strip_prefix(FRAMES[0].as_bytes()).unwrap_or(output);
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
+        let (frame, behind) = rest.split_at(9 + length);
+        rest = behind;
+        if frame[3] == 0 && length > 0 {
+            let stream = u32::from_be_bytes([frame[5], frame[6], frame[7], frame[8]]);
+            payload.entry(stream).or_default().extend_from_slice(&frame[9..]);
+        } else {
+            frames.push(frame.to_vec());
+        }
+    }
+    (frames, payload)
 }
 
 /// A consumer that echoes, ends with its peer, and knows of streams that may be over. What it says fits the windows or
@@ -113,7 +144,7 @@ fn answer(connection: &mut Connection, event: &Event) {
         Event::Data { stream, bytes } => {
             assert!((1..=limits::HTTP2_FRAME_BYTES_MAX).contains(&bytes.len()));
             let sendable_bytes = connection.sendable_bytes(*stream);
-            if let Ok(count) = connection.send(*stream, bytes) {
+            if let Ok(count) = connection.send(*stream, bytes.clone()) {
                 assert_eq!(count, bytes.len().min(sendable_bytes));
             }
             connection.credit(*stream, bytes.len());
@@ -123,7 +154,7 @@ fn answer(connection: &mut Connection, event: &Event) {
             let finished = connection.finish(*stream, 0, "é");
             assert!(finished.is_err() || connection.streams() + 1 == open);
         }
-        Event::Reset { stream, .. } => assert!(connection.send(*stream, b"x").is_err()),
+        Event::Reset { stream, .. } => assert!(connection.send(*stream, "x").is_err()),
         Event::Answered { stream, .. } => {
             // It is over where the same frame ended it.
             let _ = connection.half_close(*stream);

@@ -11,6 +11,8 @@ use adit_dataplane::wire::ResetCode;
 use adit_fuzz::Fate;
 use bytes::Bytes;
 
+use super::http2::{Said, said};
+
 /// Longest input that is also given byte by byte.
 const SINGLES_BYTES_MAX: usize = 4096;
 /// What is read at once: less than a frame may have.
@@ -37,7 +39,7 @@ pub(crate) fn streams(input: &[u8]) -> Fate {
 }
 
 /// What came of it, and what was said.
-fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<CarrierEvent>, Vec<u8>) {
+fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<CarrierEvent>, Said) {
     let now = Instant::now();
     let mut pipes = Pipes::agent(now).expect("a carrier");
     let (mut events, mut output) = (Vec::new(), pipes.take_output().to_vec());
@@ -49,7 +51,10 @@ fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<CarrierEvent
                 let lost = events.iter().any(|event| matches!(event, CarrierEvent::Lost(_)));
                 assert!(!lost, "{event:?} after the end");
                 answer(&mut pipes, now, event);
-                events.push(event.clone());
+                // Payload may come in any parts.
+                if !matches!(event, CarrierEvent::Readable(_)) || events.last() != Some(event) {
+                    events.push(event.clone());
+                }
             }
             let bytes = pipes.take_output();
             output.extend_from_slice(&bytes);
@@ -58,7 +63,7 @@ fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<CarrierEvent
             }
         }
     }
-    (events, output)
+    (events, said(&output))
 }
 
 fn answer(pipes: &mut Pipes, now: Instant, event: &CarrierEvent) {

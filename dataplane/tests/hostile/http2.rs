@@ -259,7 +259,7 @@ fn a_busy_client_is_not_taken_for_a_flood() {
     for number in 0..20_000 {
         let stream = 2 * number + 1;
         target.hear(&headers(stream));
-        assert_eq!(target.connection.send(StreamId(stream), b"answer"), Ok(6), "{:?}", target.end);
+        assert_eq!(target.connection.send(StreamId(stream), "answer"), Ok(6), "{:?}", target.end);
         target.hear(&frame(6, 0, 0, &[0; 8]));
         target.hear(&[frame(8, 0, 0, &[0, 0, 0, 6]), frame(8, 0, stream, &[0, 0, 0, 6])].concat());
         target.hear(&reset(stream));
@@ -278,7 +278,7 @@ fn a_window_that_is_opened_byte_by_byte_earns_nothing() {
         target.hear(&frame(8, 0, 1, &[0, 0, 0, 1]));
         said += 1;
         if target.end.is_none() {
-            assert_eq!(target.connection.send(StreamId(1), &[0; 50_000]), Ok(1));
+            assert_eq!(target.connection.send(StreamId(1), vec![0; 50_000]), Ok(1));
         }
     }
     target.assert_refused(said, limits::HTTP2_WINDOW_UPDATES_MAX + 1, Budget::WindowUpdates);

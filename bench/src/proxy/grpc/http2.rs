@@ -257,9 +257,9 @@ impl Http2 {
         Ok(())
     }
 
-    /// Takes a whole WINDOW_UPDATE (RFC 9113 §6.9) of an open stream or the connection: the library, which does not know
-    /// what was sent, would find the window too large one day. False for every other frame, and for one that is not
-    /// right.
+    /// Takes a whole WINDOW_UPDATE (RFC 9113 §6.9) of an open stream or the connection: the library, which does not
+    /// know what was sent, would find the window too large one day. False for every other frame, and for one that is
+    /// not right.
     fn take_window_update(&mut self, frame: &[u8], events: &mut Vec<Event>) -> Result<bool, Failure> {
         if frame[3] != TYPE_WINDOW_UPDATE || frame.len() != HEADER_BYTES + 4 {
             return Ok(false);

@@ -155,7 +155,7 @@ impl OldAgent {
             channel.http2.on_time(now);
             let Some(event) = channel.http2.poll_event(now) else {
                 while let Some(piece) = self.waiting.front_mut() {
-                    let taken = channel.http2.send(stream, piece).unwrap_or(0);
+                    let taken = channel.http2.send(stream, piece.clone()).unwrap_or(0);
                     piece.advance(taken);
                     if !piece.is_empty() {
                         break;

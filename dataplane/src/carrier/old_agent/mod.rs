@@ -165,9 +165,9 @@ impl Carrier for OldAgent {
         self.lose(reason);
     }
 
-    fn take_output(&mut self) -> Bytes {
+    fn take_output_into(&mut self, pieces: &mut Vec<Bytes>) {
         self.flush();
-        self.http2.take_output()
+        self.http2.take_output_into(pieces);
     }
 
     fn poll_event(&mut self, now: Instant) -> Option<CarrierEvent> {

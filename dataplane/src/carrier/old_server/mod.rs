@@ -200,9 +200,9 @@ impl Carrier for OldServer {
         self.lose(reason);
     }
 
-    fn take_output(&mut self) -> Bytes {
+    fn take_output_into(&mut self, pieces: &mut Vec<Bytes>) {
         self.flush();
-        self.http2.take_output()
+        self.http2.take_output_into(pieces);
     }
 
     fn poll_event(&mut self, now: Instant) -> Option<CarrierEvent> {

@@ -70,7 +70,7 @@ impl Pipes {
             if wanted == 0 && !first.is_empty() {
                 break;
             }
-            let Ok(count) = self.http2.send(http2::StreamId(number), &first[..wanted]) else {
+            let Ok(count) = self.http2.send(http2::StreamId(number), first.slice(..wanted)) else {
                 return self.broke(number);
             };
             took |= count > 0;

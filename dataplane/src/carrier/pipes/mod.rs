@@ -144,12 +144,11 @@ impl Carrier for Pipes {
         }
     }
 
-    fn take_output(&mut self) -> Bytes {
-        let output = self.http2.take_output();
-        if !output.is_empty() {
+    fn take_output_into(&mut self, pieces: &mut Vec<Bytes>) {
+        if self.http2.output_bytes() > 0 {
+            self.http2.take_output_into(pieces);
             self.turns.begin_round();
         }
-        output
     }
 
     fn poll_event(&mut self, now: Instant) -> Option<CarrierEvent> {

@@ -64,7 +64,7 @@ fn a_call_reaches_the_librarys_server_and_its_answer_comes_back() {
     let (mut client, mut server) = (Connection::client(now).unwrap(), Library::server(Limits::default()));
     server.initiate().unwrap();
     let one = client.open(CALL).unwrap();
-    assert_eq!(client.send(one, b"question"), Ok(8));
+    assert_eq!(client.send(one, "question"), Ok(8));
     let mut events = Vec::new();
     let (mut seen, mut answered) = (Vec::new(), false);
     for _ in 0..10 {
@@ -114,7 +114,7 @@ fn a_call_reaches_the_librarys_server_and_its_answer_comes_back() {
     assert_eq!(metadata.values("serverid").collect::<Vec<_>>(), [b"s"]);
     assert_eq!(&bytes[..], b"answer");
     assert_eq!(*last, finished(1, Some(5), "a%"));
-    assert_eq!((client.streams(), client.send(one, b"x")), (0, Err(Gone)));
+    assert_eq!((client.streams(), client.send(one, "x")), (0, Err(Gone)));
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn our_client_and_our_server_carry_megabytes_for_each_other() {
     let stream = client.open(CALL).unwrap();
     let (mut sent, mut received, mut ends) = ([0, 0], [0, 0], 0);
     for _ in 0..1000 {
-        sent[0] += client.send(stream, &vec![7; (BYTES - sent[0]).min(40_000)]).unwrap_or(0);
-        sent[1] += server.send(stream, &vec![7; (BYTES - sent[1]).min(40_000)]).unwrap_or(0);
+        sent[0] += client.send(stream, vec![7; (BYTES - sent[0]).min(40_000)]).unwrap_or(0);
+        sent[1] += server.send(stream, vec![7; (BYTES - sent[1]).min(40_000)]).unwrap_or(0);
         if sent[0] == BYTES {
             // The server may have ended the call already.
             let _ = client.half_close(stream);
@@ -180,7 +180,7 @@ fn every_end_of_a_call_is_one_event() {
     let mut client = Client::open();
     client.connection.half_close(StreamId(1)).unwrap();
     client.connection.half_close(StreamId(1)).unwrap();
-    assert_eq!(client.connection.send(StreamId(1), b"x"), Err(Gone));
+    assert_eq!(client.connection.send(StreamId(1), "x"), Err(Gone));
     assert_eq!(client.connection.take_output(), frame(0, END_STREAM, 1, b""));
     let events = client.hear(&[frame(1, END_HEADERS, 1, OK), frame(0, END_STREAM, 1, b"x")].concat());
     assert_eq!(events[2..], [finished(1, None, "the stream ended without a gRPC status")]);

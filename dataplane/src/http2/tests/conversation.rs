@@ -94,7 +94,7 @@ fn a_call_is_answered_with_metadata_payload_and_a_status() {
     let (stream, connection) = (*stream, &mut pair.server.connection);
     connection.respond(stream, &[("serverid", "a"), ("servercount", "1")]).unwrap();
     connection.respond(stream, &[("serverid", "ignored")]).unwrap();
-    assert_eq!(connection.send(stream, b"answer"), Ok(6));
+    assert_eq!(connection.send(stream, "answer"), Ok(6));
     pair.exchange();
     assert_eq!(pair.seen(), [&format!("{OK} serverid=a servercount=1 end=false"), "data answer"]);
     pair.client.send_data(id, Vec::new(), true).unwrap();
@@ -121,7 +121,7 @@ fn payload_without_a_response_is_preceded_by_one() {
     let mut pair = Pair::new(Limits::default());
     pair.call();
     pair.exchange();
-    assert_eq!(pair.server.connection.send(StreamId(1), b"x"), Ok(1));
+    assert_eq!(pair.server.connection.send(StreamId(1), "x"), Ok(1));
     pair.server.connection.finish(StreamId(1), 0, "").unwrap();
     pair.exchange();
     assert_eq!(
@@ -158,7 +158,7 @@ fn megabytes_go_both_ways_through_windows_that_are_given_back() {
             sent += 50_000.min(BYTES - sent);
         }
         back_sent +=
-            pair.server.connection.send(StreamId(1), &vec![2; 50_000.min(BYTES - back_sent)]).unwrap();
+            pair.server.connection.send(StreamId(1), vec![2; 50_000.min(BYTES - back_sent)]).unwrap();
         for event in pair.exchange() {
             if let Event::Data { stream, bytes } = event {
                 received += bytes.len();

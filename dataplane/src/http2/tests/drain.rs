@@ -71,7 +71,7 @@ fn a_peer_that_goes_away_is_reported_and_its_streams_go_on() {
     let text = "client\\ntransport shutdown".to_owned();
     let events = server.hear(&frame(GOAWAY, 0, 0, &payload));
     assert_eq!(events, [Event::Goaway { code: ErrorCode::NO_ERROR, text }]);
-    assert_eq!(server.connection.send(StreamId(1), b"still"), Ok(5));
+    assert_eq!(server.connection.send(StreamId(1), "still"), Ok(5));
     let events = server.hear(&frame(0, 0, 1, b"there"));
     assert!(matches!(events[..], [Event::Data { .. }]), "{events:?}");
 }

@@ -67,12 +67,12 @@ fn is_answer(event: &Event) -> bool {
 #[test]
 fn a_client_that_ends_its_side_still_hears_the_server() {
     let mut pair = Pair::open();
-    assert_eq!(pair.client.send(ONE, b"all"), Ok(3));
+    assert_eq!(pair.client.send(ONE, "all"), Ok(3));
     pair.client.half_close(ONE).unwrap();
     pair.client.half_close(ONE).unwrap();
-    assert_eq!(pair.client.send(ONE, b"x"), Err(Gone));
+    assert_eq!(pair.client.send(ONE, "x"), Err(Gone));
     assert_eq!(pair.exchange(), (vec![], vec![data(b"all"), Event::HalfClosed { stream: ONE }]));
-    assert_eq!(pair.server.send(ONE, b"more"), Ok(4));
+    assert_eq!(pair.server.send(ONE, "more"), Ok(4));
     let (client, _) = pair.exchange();
     assert!(is_answer(&client[0]), "{client:?}");
     assert_eq!(client[1..], [data(b"more")]);
@@ -86,11 +86,11 @@ fn a_client_that_ends_its_side_still_hears_the_server() {
 fn a_server_that_ends_its_side_still_hears_the_client() {
     let mut pair = Pair::open();
     pair.server.half_close(ONE).unwrap();
-    assert_eq!(pair.server.send(ONE, b"x"), Err(Gone));
+    assert_eq!(pair.server.send(ONE, "x"), Err(Gone));
     let (client, _) = pair.exchange();
     assert!(is_answer(&client[0]), "{client:?}");
     assert_eq!(client[1..], [Event::HalfClosed { stream: ONE }]);
-    assert_eq!(pair.client.send(ONE, b"still"), Ok(5));
+    assert_eq!(pair.client.send(ONE, "still"), Ok(5));
     assert_eq!(pair.exchange(), (vec![], vec![data(b"still")]));
     pair.server.credit(ONE, 5);
     pair.client.half_close(ONE).unwrap();
@@ -102,7 +102,7 @@ fn a_server_that_ends_its_side_still_hears_the_client() {
 fn either_side_resets_both_directions_with_any_code() {
     for by_server in [false, true] {
         let mut pair = Pair::open();
-        assert_eq!(pair.client.send(ONE, b"x"), Ok(1));
+        assert_eq!(pair.client.send(ONE, "x"), Ok(1));
         pair.exchange();
         let code = ErrorCode(0x12);
         if by_server {
@@ -138,7 +138,7 @@ fn an_answer_that_is_none_is_a_refusal_and_trailers_are_an_end() {
     pair.client.receive(wire.concat().into());
     assert!(is_answer(&pair.client.poll_event(pair.now).unwrap()));
     assert_eq!(pair.client.poll_event(pair.now), Some(Event::HalfClosed { stream: ONE }));
-    assert_eq!(pair.client.send(ONE, b"x"), Ok(1));
+    assert_eq!(pair.client.send(ONE, "x"), Ok(1));
     let mut pair = Pair::open();
     pair.client.receive(frame(1, END_HEADERS | END_STREAM, 1, b"\x88").into());
     assert!(is_answer(&pair.client.poll_event(pair.now).unwrap()));
@@ -148,11 +148,11 @@ fn an_answer_that_is_none_is_a_refusal_and_trailers_are_an_end() {
 #[test]
 fn whoever_leaves_says_why_and_what_was_sent_before_arrives() {
     let mut pair = Pair::open();
-    assert_eq!(pair.server.send(ONE, b"last"), Ok(4));
+    assert_eq!(pair.server.send(ONE, "last"), Ok(4));
     pair.server.leave("good bye");
     pair.server.leave("again");
     assert_eq!(pair.server.poll_event(pair.now), None);
-    assert_eq!(pair.server.send(ONE, b"x"), Err(Gone));
+    assert_eq!(pair.server.send(ONE, "x"), Err(Gone));
     let (client, _) = pair.exchange();
     let goaway = Event::Goaway { code: ErrorCode::NO_ERROR, text: "good bye".to_owned() };
     assert_eq!(client[1..], [data(b"last"), goaway]);
@@ -167,7 +167,7 @@ fn a_window_is_a_tunnels_and_the_connections_never_binds() {
     for (stream, taken) in [ONE, pair.client.open_pipe("adit", "/x").unwrap()].into_iter().zip(&mut taken) {
         loop {
             pair.exchange();
-            match pair.client.send(stream, &[7; 65_535]).unwrap() {
+            match pair.client.send(stream, vec![7; 65_535]).unwrap() {
                 0 => break,
                 count => *taken += count,
             }
@@ -181,7 +181,7 @@ fn a_window_is_a_tunnels_and_the_connections_never_binds() {
 fn two_ends_that_send_at_once_still_hear_each_other() {
     let mut pair = Pair::open();
     for end in [&mut pair.client, &mut pair.server] {
-        while end.send(ONE, &[7; 65_535]).unwrap() > 0 {}
+        while end.send(ONE, vec![7; 65_535]).unwrap() > 0 {}
         assert!(end.room_bytes() == 0 && end.output_bytes() < HTTP2_OUTPUT_BYTES_TARGET + 1000);
         assert!(end.wants_input(), "or neither would ever hear the other");
     }

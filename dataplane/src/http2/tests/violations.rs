@@ -40,6 +40,11 @@ fn connection_errors() -> Vec<(&'static str, Vec<u8>, ErrorCode)> {
         ("6.8 GOAWAY on a stream", frame(7, 0, 1, &[0; 8]), protocol),
         ("6.9 WINDOW_UPDATE of nothing", frame(8, 0, 0, &[0; 4]), protocol),
         ("6.9.1 a window above 2^31-1", frame(8, 0, 0, &[127, 255, 255, 255]), ErrorCode::FLOW_CONTROL_ERROR),
+        (
+            "6.9.2 a stream's window above 2^31-1 by SETTINGS",
+            [open(1), frame(8, 0, 1, &[127, 255, 0, 0]), frame(4, 0, 0, &[0, 4, 0, 1, 0, 0])].concat(),
+            ErrorCode::FLOW_CONTROL_ERROR,
+        ),
         ("6.10 CONTINUATION of nothing", frame(9, END_HEADERS, 1, b""), protocol),
     ]
 }

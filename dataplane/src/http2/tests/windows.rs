@@ -6,7 +6,7 @@ use crate::limits::{
 };
 
 use super::super::{ErrorCode, Event, Gone, StreamId};
-use super::{END_STREAM, Server, frame, open};
+use super::{END_HEADERS, END_STREAM, Server, call, frame, open, text};
 
 const DATA: u8 = 0;
 const WINDOW_UPDATE: u8 = 8;
@@ -39,15 +39,15 @@ fn no_more_is_taken_than_both_windows_allow() {
     let mut server = Server::greeted();
     server.hear(&[open(1), open(3)].concat());
     assert_eq!(server.connection.sendable_bytes(ONE), 65_535);
-    assert_eq!(server.connection.send(ONE, &[1; 100_000]), Ok(65_535));
-    assert_eq!(server.connection.send(ONE, &[1; 100_000]), Ok(0));
-    assert_eq!(server.connection.send(StreamId(3), &[1; 10]), Ok(0));
+    assert_eq!(server.connection.send(ONE, vec![1; 100_000]), Ok(65_535));
+    assert_eq!(server.connection.send(ONE, vec![1; 100_000]), Ok(0));
+    assert_eq!(server.connection.send(StreamId(3), vec![1; 10]), Ok(0));
     assert_eq!(payload(&server.sent()), 65_535);
     assert_eq!(server.hear(&window_update(0, 100)), [Event::Window { stream: None }]);
-    assert_eq!(server.connection.send(ONE, &[1; 10]), Ok(0));
-    assert_eq!(server.connection.send(StreamId(3), &[1; 10]), Ok(10));
+    assert_eq!(server.connection.send(ONE, vec![1; 10]), Ok(0));
+    assert_eq!(server.connection.send(StreamId(3), vec![1; 10]), Ok(10));
     assert_eq!(server.hear(&window_update(1, 20)), [Event::Window { stream: Some(ONE) }]);
-    assert_eq!(server.connection.send(ONE, &[1; 100]), Ok(20));
+    assert_eq!(server.connection.send(ONE, vec![1; 100]), Ok(20));
     assert_eq!(payload(&server.sent()), 30);
 }
 
@@ -55,13 +55,13 @@ fn no_more_is_taken_than_both_windows_allow() {
 fn a_smaller_window_holds_for_open_streams_and_may_be_negative() {
     let mut server = Server::greeted();
     server.hear(&open(1));
-    assert_eq!(server.connection.send(ONE, &[1; 1000]), Ok(1000));
+    assert_eq!(server.connection.send(ONE, vec![1; 1000]), Ok(1000));
     assert_eq!(server.hear(&settings(4, 400)), []);
-    assert_eq!(server.connection.send(ONE, &[1; 1000]), Ok(0));
+    assert_eq!(server.connection.send(ONE, vec![1; 1000]), Ok(0));
     assert_eq!(server.hear(&window_update(1, 600)), [Event::Window { stream: Some(ONE) }]);
-    assert_eq!(server.connection.send(ONE, &[1; 1000]), Ok(0));
+    assert_eq!(server.connection.send(ONE, vec![1; 1000]), Ok(0));
     assert_eq!(server.hear(&settings(4, 450)), [Event::Window { stream: None }]);
-    assert_eq!(server.connection.send(ONE, &[1; 1000]), Ok(50));
+    assert_eq!(server.connection.send(ONE, vec![1; 1000]), Ok(50));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn output_that_nobody_writes_stops_what_is_sent_and_what_is_heard() {
     server.connection.take_output();
     let mut taken = 0;
     loop {
-        match server.connection.send(ONE, &[1; 50_000]).unwrap() {
+        match server.connection.send(ONE, vec![1; 50_000]).unwrap() {
             0 => break,
             count => taken += count,
         }
@@ -91,12 +91,12 @@ fn output_that_nobody_writes_stops_what_is_sent_and_what_is_heard() {
 fn a_frame_is_no_longer_than_the_peer_takes_and_may_be_longer_where_it_does() {
     let mut server = Server::greeted();
     server.hear(&open(1));
-    assert_eq!(server.connection.send(ONE, &[1; 40_000]), Ok(40_000));
+    assert_eq!(server.connection.send(ONE, vec![1; 40_000]), Ok(40_000));
     let longest = |server: &mut Server| server.sent().iter().map(|frame| frame.3.len()).max();
     assert_eq!(longest(&mut server), Some(16_384));
     server.hear(&[settings(5, 1 << 20), window_update(1, 100_000), window_update(0, 100_000)].concat());
     server.sent();
-    assert_eq!(server.connection.send(ONE, &[1; 65_535]), Ok(65_535));
+    assert_eq!(server.connection.send(ONE, vec![1; 65_535]), Ok(65_535));
     assert_eq!(longest(&mut server), Some(65_535));
 }
 
@@ -131,8 +131,8 @@ fn whoever_ignores_a_streams_window_loses_that_stream() {
     let code = ErrorCode::FLOW_CONTROL_ERROR;
     let events = server.hear(&frame(DATA, 0, 1, b"x"));
     assert_eq!(events, [Event::Reset { stream: ONE, code, by_peer: false }]);
-    assert_eq!(server.connection.send(ONE, b"x"), Err(Gone));
-    assert_eq!(server.connection.send(StreamId(3), b"x"), Ok(1));
+    assert_eq!(server.connection.send(ONE, "x"), Err(Gone));
+    assert_eq!(server.connection.send(StreamId(3), "x"), Ok(1));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_command_for_a_stream_that_is_over_does_nothing() {
     server.connection.finish(ONE, 0, "").unwrap();
     server.sent();
     for stream in [ONE, StreamId(3), StreamId(0)] {
-        assert_eq!(server.connection.send(stream, b"x"), Err(Gone));
+        assert_eq!(server.connection.send(stream, "x"), Err(Gone));
         assert_eq!(server.connection.respond(stream, &[]), Err(Gone));
         assert_eq!(server.connection.finish(stream, 0, ""), Err(Gone));
         assert_eq!(server.connection.sendable_bytes(stream), 0);
@@ -179,4 +179,28 @@ fn a_command_for_a_stream_that_is_over_does_nothing() {
         server.connection.reset(stream, ErrorCode::CANCEL);
         assert_eq!(server.sent(), []);
     }
+}
+
+/// RFC 9113 section 8.1.1. Nobody who speaks gRPC says so beforehand.
+#[test]
+fn whoever_says_how_long_its_payload_is_is_held_to_it_and_gets_its_windows_back() {
+    let length = |value: &str| [&b"\0"[..], &text("content-length"), &text(value)].concat();
+    let request = |stream, value| {
+        frame(1, END_HEADERS, stream, &[call("/ProxyService/Proxy", "x"), length(value)].concat())
+    };
+    let mut server = Server::greeted();
+    let payload = vec![0; 16_384];
+    server.hear(&request(1, "32768"));
+    server.sent();
+    let events = server.hear(&[frame(0, 0, 1, &payload), frame(0, END_STREAM, 1, &payload)].concat());
+    assert!(
+        matches!(events[..], [Event::Data { .. }, Event::Data { .. }, Event::HalfClosed { .. }]),
+        "{events:?}"
+    );
+    assert_eq!(given_back(&server.sent()), (32_768, 0), "a stream that ended needs none");
+    let events = server.hear(&[request(3, "5"), frame(0, END_STREAM, 3, b"four")].concat());
+    assert!(
+        matches!(events[..], [Event::Opened { .. }, Event::Reset { code: ErrorCode::PROTOCOL_ERROR, .. }]),
+        "{events:?}"
+    );
 }

@@ -115,7 +115,7 @@ impl Joined {
                 let Some(message) = self.frontend.next_message() else { return worked };
                 self.outgoing = message.to_bytes();
             }
-            let sent = self.connection.send(ONE, &self.outgoing).unwrap();
+            let sent = self.connection.send(ONE, self.outgoing.clone()).unwrap();
             self.outgoing.advance(sent);
             if sent == 0 {
                 return worked;

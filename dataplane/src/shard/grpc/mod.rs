@@ -128,7 +128,7 @@ impl<D: DatagramDriver> Shard<D> {
         if connection.http2.output_bytes() > 0
             && let Some(mut batch) = entry.egress.want_read()
         {
-            batch.push(connection.http2.take_output());
+            connection.http2.take_output_into(&mut batch);
             entry.egress.on_read(batch);
         }
         let alive = connection.keep_alive.deadline();

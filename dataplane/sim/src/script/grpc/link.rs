@@ -232,7 +232,7 @@ impl Shared {
                 call.sending.clear();
             }
             while let Some(piece) = call.sending.front_mut() {
-                let taken = open.channel.http2.send(call.stream, piece).unwrap_or(0);
+                let taken = open.channel.http2.send(call.stream, piece.clone()).unwrap_or(0);
                 piece.advance(taken);
                 if !piece.is_empty() {
                     break;

@@ -113,7 +113,7 @@ impl Agent {
             && self.status.is_none()
         {
             while !self.unsent.is_empty() {
-                let Ok(sent @ 1..) = self.http2.send(call, &self.unsent) else { break };
+                let Ok(sent @ 1..) = self.http2.send(call, self.unsent.clone()) else { break };
                 self.unsent.advance(sent);
             }
         }

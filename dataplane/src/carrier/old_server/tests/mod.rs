@@ -84,7 +84,7 @@ impl Server {
         }
         if let Some(call) = self.call {
             while !self.unsent.is_empty() {
-                let Ok(sent @ 1..) = self.http2.send(call, &self.unsent) else { break };
+                let Ok(sent @ 1..) = self.http2.send(call, self.unsent.clone()) else { break };
                 self.unsent.advance(sent);
             }
         }
