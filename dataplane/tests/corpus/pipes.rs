@@ -51,8 +51,9 @@ fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<CarrierEvent
                 let lost = events.iter().any(|event| matches!(event, CarrierEvent::Lost(_)));
                 assert!(!lost, "{event:?} after the end");
                 answer(&mut pipes, now, event);
-                // Payload may come in any parts.
-                if !matches!(event, CarrierEvent::Readable(_)) || events.last() != Some(event) {
+                // Payload may come in any parts, and so is written in any.
+                let again = matches!(event, CarrierEvent::Readable(_)) && events.last() == Some(event);
+                if !again && !matches!(event, CarrierEvent::Writable(_)) {
                     events.push(event.clone());
                 }
             }
@@ -84,7 +85,7 @@ fn answer(pipes: &mut Pipes, now: Instant, event: &CarrierEvent) {
     }
 }
 
-/// Echoes, ends with the peer, and reads no further what begins with a certain byte.
+/// Echoes, ends with the peer, and reads no further behind a certain byte.
 fn read(pipes: &mut Pipes, now: Instant, stream: StreamId) {
     loop {
         let mut out = Vec::new();
@@ -92,7 +93,8 @@ fn read(pipes: &mut Pipes, now: Instant, stream: StreamId) {
         let Ok(state) = pipes.read(now, stream, READ_BYTES, &mut out) else { return };
         let bytes = Bytes::from(out.concat());
         assert!(bytes.len() <= READ_BYTES && bytes.len() <= limits::STREAM_WINDOW_BYTES as usize);
-        if bytes.first() == Some(&b'!') {
+        if let Some(at) = bytes.iter().position(|byte| *byte == b'!') {
+            write(pipes, now, stream, bytes.slice(..at));
             let _ = pipes.stop(stream, ResetCode::Cancelled);
             return;
         }
