@@ -11,19 +11,22 @@ fn run(name: &str, seed: u64) -> Report {
     World::new(options).run().unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// From the request to the last byte at the target, over all of them.
+/// From the request to the last byte at the target, over all of them but the slowest: in one world of fifty, a quiet one
+/// or not, one of them waits for a probe of QUIC's (25 ms), which is more than all others together.
 fn waited_ns(report: &Report) -> u64 {
     let times = report.tunnels.iter().take(OTHERS).map(|tunnel| {
         let (client, target) = (tunnel.client.expect("established"), tunnel.targets[0]);
         assert_eq!((client.received, target.received), (2_000, 2_000));
         target.saw.expect("ended").1.0 - tunnel.asked_at.expect("asked").0
     });
-    times.sum()
+    let mut times: Vec<u64> = times.collect();
+    times.sort_unstable();
+    times[..OTHERS - 1].iter().sum()
 }
 
 #[test]
 fn stopped_call() {
-    for seed in 0..6 {
+    for seed in 0..20 {
         let with = waited_ns(&run("stopped_call", seed));
         let without = waited_ns(&run("without_stopped_call", seed));
         assert!(with <= without * 12 / 10, "{with} ns beside stopped readers, {without} ns without");
