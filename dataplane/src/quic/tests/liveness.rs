@@ -80,6 +80,14 @@ fn a_short_outage_goes_unnoticed_and_a_longer_one_recovers() {
     world.assert_nothing_is_left();
 }
 
+/// Neither end suspects the other after an outage.
+fn assert_well(world: &mut World, agent: ConnId, server: ConnId, outage: Duration) {
+    for (node, conn) in [(SERVER, server), (AGENT, agent)] {
+        assert_eq!(world.lost(node, conn), None, "after {outage:?}");
+        assert!(!world.quic(node).is_suspect(conn), "node {node} after {outage:?}");
+    }
+}
+
 /// Cuts a connection off, both ways or one, that has as much on its way each way as the congestion windows let out.
 fn survives(outage: Duration, cut: impl Fn(&mut World)) {
     let (mut world, agent, server, stream) = quiet();
@@ -94,10 +102,7 @@ fn survives(outage: Duration, cut: impl Fn(&mut World)) {
     world.run_for(outage);
     heal(&mut world);
     world.run_for(limits::PROBE_INTERVAL_MAX + 200 * MS);
-    for (node, conn) in [(SERVER, server), (AGENT, agent)] {
-        assert_eq!(world.lost(node, conn), None, "after {outage:?}");
-        assert!(!world.quic(node).is_suspect(conn), "node {node} after {outage:?}");
-    }
+    assert_well(&mut world, agent, server, outage);
     world.run_for(10 * SECOND);
     assert_eq!(world.nodes[AGENT].pump.incoming[&(agent, stream)].bytes, bytes);
     assert_eq!(world.nodes[SERVER].pump.incoming[&(server, stream)].bytes, bytes);
@@ -209,10 +214,7 @@ fn a_connection_that_is_held_survives_a_long_outage_and_no_endless_one() {
         world.run_for(outage);
         heal(&mut world);
         world.run_for(limits::PROBE_INTERVAL_MAX + 200 * MS);
-        for (node, conn) in [(SERVER, server), (AGENT, agent)] {
-            assert_eq!(world.lost(node, conn), None, "after {outage:?}");
-            assert!(!world.quic(node).is_suspect(conn), "node {node} after {outage:?}");
-        }
+        assert_well(&mut world, agent, server, outage);
         let arrived = world.nodes[AGENT].pump.incoming.get(&(agent, stream)).map(|stream| stream.bytes);
         assert_eq!(arrived, Some(1), "after {outage:?}");
         world.assert_nothing_is_left();
