@@ -12,8 +12,8 @@ fn run(name: &str, seed: u64) -> Report {
 }
 
 /// From the request to the last byte at the target, over all of them but the slowest. In one world of twenty, beside
-/// stopped readers or not, one of them waits longer than all others together: the network's reordering, which looks like
-/// loss, has made the congestion window so small that it waits for an acknowledgement, and that may take 25 ms.
+/// stopped readers or not, one of them waits longer than all others together: the network's reordering, which looks
+/// like loss, has made the congestion window so small that it waits for an acknowledgement, and that may take 25 ms.
 fn waited_ns(report: &Report) -> u64 {
     let times = report.tunnels.iter().take(OTHERS).map(|tunnel| {
         let (client, target) = (tunnel.client.expect("established"), tunnel.targets[0]);
