@@ -13,7 +13,7 @@ use crate::support::flows::Flows;
 use crate::support::netns::Netns;
 use crate::support::world::{Case, PORT, SERVER, TARGET, World};
 use crate::tunnels::client::connect;
-use crate::tunnels::{soon, until};
+use crate::tunnels::{PATIENCE, soon, until};
 
 /// Handshakes in each wave: more than the server lets in without a proof of their address, on every shard.
 const WAVE: u16 = 400;
@@ -92,8 +92,11 @@ pub(crate) async fn a_flood_of_handshakes_keeps_nobody_out_and_is_not_amplified(
     world.wait_for_agents(1).await;
     let mut flows = Flows::start(&world.socket(), TARGET, 1).await;
     wave(&net, &mut initials, 0);
-    let metrics = world.server_metrics().await;
-    assert!(metrics.sum("adit_handshakes_total", "answer=\"retried\"") > 0, "nobody had to prove an address");
+    let metrics = until("somebody to have to prove an address", PATIENCE, || async {
+        let metrics = world.server_metrics().await;
+        (metrics.sum("adit_handshakes_total", "answer=\"retried\"") > 0).then_some(metrics)
+    })
+    .await;
     let under_way = metrics.sum("adit_handshakes_under_way", "");
     assert!((1..=64 * u64::from(case.shards)).contains(&under_way), "{under_way} handshakes are under way");
     // An agent comes in the middle of it, and dials go on.
