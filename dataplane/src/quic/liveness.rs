@@ -160,8 +160,11 @@ impl Liveness {
 
     /// Why a connection may be given up now; `None` while it is not silent.
     pub(super) fn silence(&self, now: Instant, rtt: Duration) -> Option<LostReason> {
-        self.silent_at(rtt).filter(|at| *at <= now)?;
         let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        if self.dead_at(rtt).is_some_and(|at| at <= now) {
+            return since(self.heard_at).map(LostReason::idle);
+        }
+        self.silent_at(rtt).filter(|at| *at <= now)?;
         let unanswered = since(self.waiting_since).map(LostReason::unanswered);
         unanswered.or_else(|| since(self.heard_at).map(LostReason::idle))
     }
@@ -350,6 +353,18 @@ mod tests {
         assert_eq!(liveness.check(silent, RTT), Verdict::Silent);
         assert_eq!(liveness.silence(silent, RTT).unwrap().text, "nothing was received for 15 s");
         assert_eq!(liveness.deadline(RTT), Some(silent + limits::PROBE_INTERVAL_MAX));
+    }
+
+    #[test]
+    fn whoever_is_silent_for_long_is_dead_also_where_it_was_asked_late() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, RTT, &stats(0, 1, 0));
+        let dead = t + limits::HELD_TIME_MAX;
+        assert_eq!(liveness.check(dead - 1500 * MS, RTT), Verdict::Silent);
+        liveness.on_traffic(dead - 1400 * MS, RTT, &stats(1, 1, 0));
+        assert_eq!(liveness.silence(dead - MS, RTT), None, "it has not had its time to answer");
+        assert_eq!(liveness.check(dead, RTT), Verdict::Dead);
+        assert_eq!(liveness.silence(dead, RTT).unwrap().text, "nothing was received for 30 s");
     }
 
     #[test]
