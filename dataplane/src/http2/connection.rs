@@ -502,8 +502,7 @@ impl Connection {
     /// ones a connection error: a stream that crosses it would end all others.
     pub(super) fn put_goaway(&mut self, last: u32, code: ErrorCode, text: &str) {
         let text = &text.as_bytes()[..text.len().min(PEER_TEXT_BYTES_MAX)];
-        let length = u32::try_from(8 + text.len()).expect("it is short").to_be_bytes();
-        self.output.put_slice(&[length[1], length[2], length[3], 7, 0, 0, 0, 0, 0]);
+        self.put_header(8 + text.len(), 0x7, 0);
         self.output.put_u32(last);
         self.output.put_u32(code.0);
         self.output.put_slice(text);

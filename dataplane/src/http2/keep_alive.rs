@@ -88,7 +88,7 @@ impl Connection {
     }
 
     pub(super) fn put_ping(&mut self, payload: &[u8; 8]) {
-        self.output.put_slice(&[0, 0, 8, 6, 0, 0, 0, 0, 0]);
+        self.put_header(8, 0x6, 0);
         self.output.put_slice(payload);
     }
 }

@@ -130,7 +130,12 @@ impl Connection {
     fn lets_pass(&self, stream: u32) -> bool {
         let is_open =
             self.streams.get(&stream).is_some_and(|open| open.goes_past_library && !open.peer_ended);
-        is_open && self.is_greeted() && !self.guard.is_in_header_block()
+        is_open && self.may_pass()
+    }
+
+    /// Whether a frame that breaks no rule of its own may come now.
+    fn may_pass(&self) -> bool {
+        self.is_greeted() && !self.guard.is_in_header_block()
     }
 
     /// Takes a frame's payload from both windows. A stream whose window is exceeded is reset; what comes for it is
@@ -185,12 +190,9 @@ impl Connection {
         frame: &Bytes,
         now: Instant,
     ) -> Result<bool, ConnectionError> {
-        if !self.is_greeted() || self.guard.is_in_header_block() {
-            return Ok(false);
-        }
         match header.kind {
             Kind::Data => self.take_data(header, frame, now),
-            Kind::WindowUpdate => self.take_window_update(header, frame, now),
+            Kind::WindowUpdate if self.may_pass() => self.take_window_update(header, frame, now),
             _ => Ok(false),
         }
     }
@@ -267,7 +269,8 @@ impl Connection {
         self.output.put_u32(u32::try_from(bytes).expect("no more than a window was taken"));
     }
 
-    fn put_header(&mut self, payload_bytes: usize, kind: u8, stream: u32) {
+    /// Writes the header of a frame without flags.
+    pub(super) fn put_header(&mut self, payload_bytes: usize, kind: u8, stream: u32) {
         let length = u32::try_from(payload_bytes).expect("it is a frame's").to_be_bytes();
         self.output.put_slice(&[length[1], length[2], length[3], kind, 0]);
         self.output.put_u32(stream);
