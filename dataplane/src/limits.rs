@@ -92,6 +92,9 @@ pub const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const HELD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Unanswered data after which a connection is suspect, at least; three PTOs if that is longer.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Unanswered data after which a connection is suspect, at most, once something was heard of its peer; two round trips
+/// if that is longer (docs/adr/0010-suspicion-has-a-limit.md).
+pub const SUSPECT_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Unanswered data after which a connection is closed, unless its peer is there over TCP ([`HELD_TIME_MAX`]).
 pub const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Data that is not acknowledged, while other things are received, after which a connection is closed; twice the time
@@ -348,7 +351,9 @@ const _: () = {
         (KEEP_ALIVE_INTERVAL.as_millis() + SUSPECT_AFTER_MIN.as_millis() + QUIC_HEAD_START.as_millis())
             < 4000
     );
-    assert!(SUSPECT_AFTER_MIN.as_millis() < UNANSWERED_TIME_MAX.as_millis());
+    // Between suspicion and the end there is time to reach the peer another way.
+    assert!(SUSPECT_AFTER_MIN.as_millis() < SUSPECT_AFTER_MAX.as_millis());
+    assert!(SUSPECT_AFTER_MAX.as_millis() * 2 < UNANSWERED_TIME_MAX.as_millis());
     // A connection is probed several times before it is given up.
     assert!(UNANSWERED_TIME_MAX.as_millis() * 2 <= UNACKNOWLEDGED_TIME_MAX.as_millis());
     assert!(PROBE_INTERVAL_MAX.as_millis() * 4 < UNANSWERED_TIME_MAX.as_millis());

@@ -49,7 +49,10 @@ async fn a_drain_lets_a_tunnel_finish_and_takes_nothing_new(transport: &'static 
         (status == 500 && body.contains("draining")).then_some(())
     })
     .await;
-    assert!(UnixStream::connect(tunnel.socket()).await.is_err(), "the socket still answers");
+    until("the listener to close", PATIENCE, || async {
+        UnixStream::connect(tunnel.socket()).await.is_err().then_some(())
+    })
+    .await;
     soon("the rest", bytes::receive(&mut stream, 7, 32 << 20))
         .await
         .expect("every byte of the running tunnel");

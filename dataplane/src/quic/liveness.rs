@@ -1,9 +1,9 @@
 //! Whether the peer still answers: a small state machine over what was sent and what came back.
 //!
 //! A connection is *suspect* when ack-eliciting data has been waiting for an answer and nothing at all was received for
-//! max(1 s, 3 PTO), or when the network reports the peer unreachable while something waits. Anything received clears
-//! it. After [`limits::UNANSWERED_TIME_MAX`] it is *silent*, and so is one of which nothing was received for
-//! [`limits::IDLE_TIME_MAX`] although nothing waits. Whether a silent connection is given up is asked for again and
+//! max(1 s, 3 PTO), but no longer than max(2 s, 2 round trips), or when the network reports the peer unreachable while
+//! something waits. Anything received clears it. After max(5 s, 3 PTO) it is *silent*, and so is one of which nothing
+//! was received for [`limits::IDLE_TIME_MAX`] although nothing waits. Whether a silent connection is given up is asked for again and
 //! again, and not decided here: its peer may be there by another way. After [`limits::HELD_TIME_MAX`] it is dead.
 //! QUIC's own idle timeout (RFC 9000 section 10.1) is off, for it asks nobody.
 //!
@@ -132,6 +132,15 @@ impl Liveness {
         Verdict::Suspect
     }
 
+    /// How long an answer may be away before there is a doubt: three probe timeouts (RFC 9002 section 6.2.1), at least a
+    /// second. Suspicion costs little and gives time to reach the peer another way, so it must come well before the end:
+    /// of a path whose round trip is known, two of them are enough. Before anything was heard it is a guess.
+    fn suspect_after(&self, rtt: Duration) -> Duration {
+        let patient = three_ptos(rtt);
+        let enough = if self.heard_at.is_some() { limits::SUSPECT_AFTER_MAX.max(2 * rtt) } else { patient };
+        patient.min(enough).max(limits::SUSPECT_AFTER_MIN)
+    }
+
     /// When [`Self::check`] has something to say, unless something is received before.
     pub(super) fn deadline(&self, rtt: Duration) -> Option<Instant> {
         let again = self.silent_said_at.map(|at| at + limits::PROBE_INTERVAL_MAX);
@@ -142,7 +151,7 @@ impl Liveness {
         let mut at = silent.map_or(probe, |silent| silent.min(probe));
         if !self.suspect {
             let deaf = self.unacknowledged_since.unwrap_or(since) + deaf_after(rtt);
-            at = at.min(since + suspect_after(rtt)).min(deaf);
+            at = at.min(since + self.suspect_after(rtt)).min(deaf);
         }
         Some(at)
     }
@@ -185,7 +194,7 @@ impl Liveness {
             if unacknowledged.is_some_and(|time| time >= deaf_after(rtt)) {
                 return Verdict::Deaf;
             }
-            if now >= since + suspect_after(rtt) {
+            if now >= since + self.suspect_after(rtt) {
                 self.suspect = true;
                 return Verdict::Suspect;
             }
@@ -198,12 +207,6 @@ impl Liveness {
     }
 }
 
-/// Three probe timeouts (RFC 9002 section 6.2.1), at least a second. quinn-proto keeps the variation of the round-trip
-/// time to itself; half the round trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it.
-fn suspect_after(rtt: Duration) -> Duration {
-    limits::SUSPECT_AFTER_MIN.max(3 * pto(rtt))
-}
-
 fn probe_after(rtt: Duration) -> Duration {
     limits::PROBE_INTERVAL_MAX.max(pto(rtt))
 }
@@ -213,14 +216,19 @@ fn late_after(rtt: Duration) -> Duration {
     (limits::PROBE_INTERVAL_MAX / 2).max(pto(rtt))
 }
 
-/// The probe timeout of a steady path.
+fn three_ptos(rtt: Duration) -> Duration {
+    3 * pto(rtt)
+}
+
+/// The probe timeout of a steady path. quinn-proto keeps the variation of the round-trip time to itself; half the round
+/// trip is what RFC 9002 section 5.3 begins with, and a steady path stays below it.
 pub(super) fn pto(rtt: Duration) -> Duration {
     rtt + 4 * (rtt / 2) + ACK_DELAY_MAX
 }
 
 /// On a path so slow that three probe timeouts take longer, the probes get their time.
 fn dead_after(rtt: Duration) -> Duration {
-    limits::UNANSWERED_TIME_MAX.max(suspect_after(rtt))
+    limits::UNANSWERED_TIME_MAX.max(three_ptos(rtt))
 }
 
 /// An honest peer that hears nothing of this end has given up long before.
@@ -457,10 +465,23 @@ mod tests {
 
     #[test]
     fn slow_paths_get_three_probe_timeouts() {
+        let liveness = Liveness::default();
         let slow = Duration::from_millis(400);
-        assert_eq!(suspect_after(slow), 3 * (3 * slow + ACK_DELAY_MAX));
-        assert_eq!(suspect_after(RTT), limits::SUSPECT_AFTER_MIN);
+        assert_eq!(liveness.suspect_after(slow), 3 * (3 * slow + ACK_DELAY_MAX));
+        assert_eq!(liveness.suspect_after(RTT), limits::SUSPECT_AFTER_MIN);
         let slower = Duration::from_millis(900);
-        assert_eq!(dead_after(slower), suspect_after(slower));
+        assert_eq!(dead_after(slower), liveness.suspect_after(slower));
+    }
+
+    #[test]
+    fn a_slow_path_of_which_something_was_heard_is_suspect_long_before_it_is_silent() {
+        let (mut liveness, t) = (Liveness::default(), Instant::now());
+        liveness.on_traffic(t, RTT, &stats(0, 1, 0));
+        assert_eq!(liveness.suspect_after(RTT), limits::SUSPECT_AFTER_MIN);
+        for (rtt, suspect_ms) in [(200, 1875), (400, 2000), (900, 2000), (3000, 6000)] {
+            let rtt = rtt * MS;
+            assert_eq!(liveness.suspect_after(rtt), suspect_ms * MS, "{rtt:?}");
+            assert!(liveness.suspect_after(rtt) * 2 < dead_after(rtt), "{rtt:?}");
+        }
     }
 }

@@ -3,15 +3,17 @@
 use adit_dataplane::config::Transport;
 
 use super::{MS, Scenario, calm, slowly};
+use crate::rng::Span;
 use crate::script::{Finale, Manners};
 use crate::world::options::{Options, Silence, TunnelPlan};
 
 /// All of them.
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 5] = [
     ("agents_over_tcp", agents_over_tcp),
     ("udp_blackholed", udp_blackholed),
     ("udp_gone_for_a_while", udp_gone_for_a_while),
     ("udp_gone_for_good", udp_gone_for_good),
+    ("udp_gone_on_a_slow_path", udp_gone_on_a_slow_path),
 ];
 
 /// Tunnels that half-close each way, stop reading and reset, all between agents and a server that speak TCP alone.
@@ -41,8 +43,8 @@ fn udp_blackholed(seed: u64) -> Options {
 /// UDP passes no more in the middle of tunnels over QUIC. Dials go on all the time; the first half a second later.
 fn udp_gone(seed: u64, for_ns: u64) -> Options {
     let long = slowly(Manners::plain(3_000_000)).ending(Finale::FinAfterPeer);
-    let mut tunnels = vec![super::tunnel(1_000, long, slowly(Manners::plain(3_000_000)))];
-    tunnels.push(super::tunnel(1_000, slowly(Manners::plain(3_000_000)), long));
+    let mut tunnels = vec![super::tunnel(2_000, long, slowly(Manners::plain(3_000_000)))];
+    tunnels.push(super::tunnel(2_000, slowly(Manners::plain(3_000_000)), long));
     tunnels.extend((0..100).map(|index| TunnelPlan::plain((4_500 + index * 500) * MS, 50_000, 50_000)));
     let silence = |from_agent| Silence { agent: 0, from_agent, at_ns: 4_000 * MS, for_ns };
     let silences = vec![silence(true), silence(false)];
@@ -57,4 +59,12 @@ fn udp_gone_for_a_while(seed: u64) -> Options {
 /// To the end.
 fn udp_gone_for_good(seed: u64) -> Options {
     udp_gone(seed, 300_000 * MS)
+}
+
+/// For 20 s, where a round trip of datagrams takes longer than half a second: to whoever counts probe timeouts the end
+/// comes as soon as the doubt.
+fn udp_gone_on_a_slow_path(seed: u64) -> Options {
+    let mut options = udp_gone(seed, 20_000 * MS);
+    options.faults.net.delay = Span::millis(300, 300);
+    options
 }

@@ -44,3 +44,9 @@ fn udp_gone_for_good() {
         }
     });
 }
+
+/// TCP's handshakes take their round trips, too.
+#[test]
+fn udp_gone_on_a_slow_path() {
+    tell("udp_gone_on_a_slow_path", 20, |report| all_arrived(report, 0));
+}
