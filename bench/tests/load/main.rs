@@ -148,7 +148,10 @@ fn connections_that_break_are_counted_and_the_load_goes_on() {
         let broken = count(&sample, "connection") + count(&sample, "payload: short");
         assert!(broken > 1, "{workload:?}: {:?}", sample.errors);
     }
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and no listener.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let dead = bound.local_addr().unwrap().as_socket().unwrap();
     let sample = run(plan(Workload::Dial, dead), &[]);
     assert!(count(&sample, "dial: connect: connection refused") > 1, "{:?}", sample.errors);
     assert!(!sample.is_clean());

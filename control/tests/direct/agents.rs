@@ -7,6 +7,7 @@ use adit_bench::target::Target;
 use tokio::io::AsyncReadExt as _;
 
 use crate::support::client::{connect, try_connect};
+use crate::support::ports::ReservedPort;
 use crate::support::process::Process;
 use crate::support::tunnel::{Options, Tunnel, agent_args, certificates};
 use crate::support::{PATIENCE, soon, until};
@@ -128,7 +129,8 @@ async fn a_server_of_another_ca_or_name_is_not_believed(transport: &'static str)
 #[tokio::test]
 async fn an_agent_waits_for_a_server_that_is_not_there_yet() {
     let dir = certificates().await;
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port");
+    let reserved = ReservedPort::new();
+    let free = reserved.address();
     let options = Options::default();
     let agent = Process::start(&agent_args(&dir, &options, free.port(), "early"));
     agent.logged(&["cannot connect to the server"]).await;

@@ -1,6 +1,5 @@
 //! What a CONNECT is answered with when there is no tunnel: Konnectivity's codes, the reason in the reason phrase.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use adit_bench::client as bytes;
@@ -9,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::support::client::{connect, raw};
+use crate::support::ports::ReservedPort;
 use crate::support::tunnel::Tunnel;
 use crate::support::{PATIENCE, soon};
 
@@ -29,7 +29,8 @@ async fn without_an_agent_the_answer_is_500() {
 
 async fn refused_unknown_and_forbidden_targets_are_502_with_gos_words(transport: &'static str) {
     let tunnel = Tunnel::over(transport).await;
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     let refusal = connect(&tunnel.socket(), &closed.to_string()).await.unwrap_err();
     let text = format!("dial tcp {closed}: connect: connection refused");
     assert_eq!((refusal.status, refusal.body.as_str()), (502, text.as_str()));

@@ -7,6 +7,7 @@ use adit_bench::target::Target;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use crate::support::ports::ReservedPort;
 use crate::support::process::Process;
 use crate::support::soon;
 use crate::support::tunnel::Tunnel;
@@ -38,8 +39,8 @@ async fn a_local_port_reaches_the_target_with_both_ends_kept() {
 #[tokio::test]
 async fn the_proxys_error_is_shown_and_the_local_connection_is_reset() {
     let tunnel = Tunnel::with_agents(1).await;
-    let closed =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     let (process, local) = forward(&tunnel, &closed.to_string()).await;
     let mut stream = TcpStream::connect(local).await.expect("it listens");
     let mut nothing = Vec::new();

@@ -6,6 +6,7 @@ use adit_bench::client as bytes;
 use adit_bench::target::{Request, Target};
 
 use crate::support::client::connect;
+use crate::support::ports::ReservedPort;
 use crate::support::tunnel::{Member, Options, Tunnel};
 use crate::support::{soon, until};
 
@@ -44,8 +45,8 @@ async fn many_dials_leave_nothing(transport: &'static str, io: &'static str) {
     let tunnel = Tunnel::start(Options { io, transport, ..Options::default() }).await;
     let target = target().await;
     let to = target.local_addr().to_string();
-    let closed =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     // The scrapes' own connections are part of the picture: one before counting.
     let _ = (held(&tunnel.server).await, held(&tunnel.agents[0]).await);
     let before = [held(&tunnel.server).await, held(&tunnel.agents[0]).await];

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::support::ports::ReservedPort;
 use crate::support::soon;
 use crate::support::tunnel::{Options, Tunnel};
 
@@ -155,9 +156,9 @@ pub(crate) async fn with_both(
     more: &[&str],
     agents: &[&str],
 ) -> (Tunnel, SocketAddr) {
-    // Only beside a Unix socket 0 means none: the port of a listener that is gone again is as good as free.
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+    // Beside a Unix socket 0 means none, so it must be a number; and none that the agents' port, which is any, may get.
+    let reserved = ReservedPort::new();
+    let port = reserved.address().port();
     let mut server_flags = pki.server_flags();
     server_flags.push(format!("--server-port={port}"));
     server_flags.extend(more.iter().map(|flag| (*flag).to_owned()));

@@ -1,11 +1,11 @@
 //! Whether the peer still answers: a small state machine over what was sent and what came back.
 //!
 //! A connection is *suspect* when ack-eliciting data has been waiting for an answer and nothing at all was received for
-//! max(1 s, 3 PTO), but no longer than max(2 s, 2 round trips), or when the network reports the peer unreachable while
+//! max(1 s, 3 PTO), but no later than max(2 s, 2 round trips), or when the network reports the peer unreachable while
 //! something waits. Anything received clears it. After max(5 s, 3 PTO) it is *silent*, and so is one of which nothing
-//! was received for [`limits::IDLE_TIME_MAX`] although nothing waits. Whether a silent connection is given up is asked for again and
-//! again, and not decided here: its peer may be there by another way. After [`limits::HELD_TIME_MAX`] it is dead.
-//! QUIC's own idle timeout (RFC 9000 section 10.1) is off, for it asks nobody.
+//! was received for [`limits::IDLE_TIME_MAX`] although nothing waits. Whether a silent connection is given up is asked
+//! for again and again, and not decided here: its peer may be there by another way. After [`limits::HELD_TIME_MAX`] it
+//! is dead. QUIC's own idle timeout (RFC 9000 section 10.1) is off, for it asks nobody.
 //!
 //! While something waits for an acknowledgement the connection is probed at least every
 //! [`limits::PROBE_INTERVAL_MAX`], and at once when something is heard late. A sender by the book doubles the pause
@@ -132,9 +132,9 @@ impl Liveness {
         Verdict::Suspect
     }
 
-    /// How long an answer may be away before there is a doubt: three probe timeouts (RFC 9002 section 6.2.1), at least a
-    /// second. Suspicion costs little and gives time to reach the peer another way, so it must come well before the end:
-    /// of a path whose round trip is known, two of them are enough. Before anything was heard it is a guess.
+    /// How long an answer may be away before there is a doubt: three probe timeouts (RFC 9002 section 6.2.1), at least
+    /// a second. Suspicion costs little and gives time to reach the peer another way, so it must come well before the
+    /// end: of a path whose round trip is known, two of them are enough. Before anything was heard it is a guess.
     fn suspect_after(&self, rtt: Duration) -> Duration {
         let patient = three_ptos(rtt);
         let enough = if self.heard_at.is_some() { limits::SUSPECT_AFTER_MAX.max(2 * rtt) } else { patient };

@@ -57,7 +57,10 @@ where
     D: DatagramDriver + Driver<Socket = OwnedSocket> + 'static,
 {
     let stand = Stand::start(make);
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and no listener.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed = bound.local_addr().unwrap().as_socket().unwrap();
     let (answer, _) = stand.ask(&format!("CONNECT {closed} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
     let expected = format!("HTTP/1.1 502 Bad Gateway: dial tcp {closed}: connect: connection refused\r\n");
     assert!(answer.starts_with(&expected), "{answer}");

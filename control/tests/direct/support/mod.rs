@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod metrics;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod tunnel;
 
