@@ -133,6 +133,7 @@ fn plans(
         role: Role::Server(ServerRole {
             strategies: config.strategies.clone(),
             answer_time: config.answer_time,
+            retire_after: config.retire_after,
             keep_alive: config.keep_alive,
             frontend_keep_alive: config.frontend_keep_alive,
             frontend_protocols: config.frontends.protocols,

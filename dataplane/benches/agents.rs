@@ -212,6 +212,7 @@ fn config(tls: Arc<rustls::ServerConfig>) -> ShardConfig {
         role: Role::Server(ServerRole {
             strategies: vec![Strategy::DestHost, Strategy::Default],
             answer_time: ANSWER_TIME_MAX,
+            retire_after: None,
             keep_alive: Duration::from_secs(30),
             frontend_keep_alive: Duration::from_secs(3600),
             frontend_protocols: FrontendProtocols::ALL,

@@ -50,6 +50,9 @@ pub struct ServerRole {
     pub frontend_protocols: FrontendProtocols,
     /// Every dial is answered within this time; at most [`crate::limits::ANSWER_TIME_MAX`].
     pub answer_time: Duration,
+    /// How long an old agent may take nothing while a dial waits for it, before its connection is given up and with it
+    /// its tunnels; `None`: without end.
+    pub retire_after: Option<Duration>,
 }
 
 /// What frontends may speak; told apart by their first bytes, whatever the socket.

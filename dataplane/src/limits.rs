@@ -242,6 +242,9 @@ pub const GRPC_REPLIES_MAX: usize = 64;
 pub const GRPC_DIALS_PER_STREAM_MAX: usize = 16;
 /// Dials and connections of one old agent, over its one stream.
 pub const LEGACY_CONNECTIONS_MAX: usize = 4096;
+/// Silence of an old agent behind a dial, after which it is asked whether it is there: it gives a dial 5 s
+/// (konnectivity's `pkg/agent`), and says something then at the latest.
+pub const LEGACY_DIAL_SILENCE_MAX: Duration = Duration::from_secs(6);
 /// Bytes of DATA that wait for an old agent's window, at which nothing more is taken from its tunnels.
 pub const LEGACY_SEND_BYTES_TARGET: usize = 1024 * 1024;
 /// How often an old server is asked whether it is there, at most: its limit is one PING in 30 s (grpc-go's
@@ -390,6 +393,12 @@ const _: () = {
         AGENT_ID_BYTES_MAX + IDENTIFIERS_BYTES_MAX + AGENT_TOKEN_BYTES_MAX + 1024
             <= HTTP2_HEADER_LIST_BYTES_MAX as usize
     );
+    // An old agent that is deaf is given up before its dials have waited too long: they may go to another.
+    assert!(
+        LEGACY_DIAL_SILENCE_MAX.as_millis() + HTTP2_KEEP_ALIVE_TIMEOUT.as_millis()
+            < ANSWER_TIME_MAX.as_millis()
+    );
+    assert!(AGENT_DIAL_TIME_MAX.as_millis() < LEGACY_DIAL_SILENCE_MAX.as_millis());
     // One connection cannot fill what all of an old agent's share.
     assert!(GRPC_SEND_PENDING_BYTES_TARGET * 8 <= LEGACY_SEND_BYTES_TARGET);
     assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_MAX && HANDSHAKES_MAX < CONNECTIONS_MAX);

@@ -200,6 +200,8 @@ pub(crate) struct ServerConfig {
     pub(crate) frontend_keep_alive: Duration,
     /// Every dial is answered within this time: 30 s, or `--backend-dial-timeout` where that is shorter.
     pub(crate) answer_time: Duration,
+    /// `--backend-dial-timeout`, where it is given: an old agent that takes nothing for so long is given up.
+    pub(crate) retire_after: Option<Duration>,
 }
 
 /// What `adit agent` runs with.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -299,6 +300,52 @@ func oldAgentDeaf(t *testing.T, via harness.Transport) {
 	}
 }
 
+// An old agent whose window has no room for a dial within the operator's time
+// is given up, as upstream's server does it: dials that it took or did not take
+// say that they waited, and it comes back.
+func TestOldAgentTakesNoDial(t *testing.T) { overBoth(t, oldAgentTakesNoDial) }
+
+func oldAgentTakesNoDial(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartWith(t, harness.Options{Via: via, ServerFlags: []string{"--backend-dial-timeout", "2s"}})
+	deaf := oldAgent(t, tunnel, agentdouble.Options{ID: "deaf", Deaf: true})
+	// 64 KiB of dials fill what the agent lets come before it has read it.
+	long := strings.Repeat(strings.Repeat("a", 60)+".", 4) + "invalid:1"
+	var dials errgroup.Group
+	for range 400 {
+		dials.Go(func() error {
+			started := time.Now()
+			conn, err := tunnel.DialWithin(20*time.Second, long)
+			if err == nil {
+				conn.Close()
+				return errors.New("a dial through a deaf agent succeeded")
+			}
+			if took := time.Since(started); took > 5*time.Second {
+				return fmt.Errorf("the dial failed after %v: %w", took, err)
+			}
+			if !contains(err, "timed out waiting for backend dial") && !contains(err, "Backend context error") &&
+				!contains(err, "No agent available") {
+				return fmt.Errorf("expected a dial that waited in vain, got: %w", err)
+			}
+			return nil
+		})
+	}
+	if err := dials.Wait(); err != nil {
+		t.Error(err)
+	}
+	harness.MustWithin(t, 5*time.Second, "the end of the agent's call", func() error {
+		if n := len(deaf.Endings()); n == 0 {
+			return errors.New("it is still served")
+		}
+		return nil
+	})
+	harness.MustWithin(t, 5*time.Second, "the agent's return", func() error {
+		if servers := deaf.Servers(); len(servers) == 0 {
+			return errors.New("it has no server")
+		}
+		return nil
+	})
+}
+
 // An old agent that drains gets new dials only while it is the only one.
 func TestOldAgentDrains(t *testing.T) {
 	tunnel := harness.StartOver(t, harness.GRPC, 0)
@@ -322,6 +369,54 @@ func TestOldAgentDrains(t *testing.T) {
 	if before != 10 || after != 20 {
 		t.Errorf("%d dials went to the agent that drains, %d to the other", before, after)
 	}
+}
+
+// Two processes of one agent, as while one is replaced: what runs on the older
+// goes on, the newer gets the dials, and when it is gone the older has them back.
+func TestOldAgentTwice(t *testing.T) { overBoth(t, oldAgentTwice) }
+
+func oldAgentTwice(t *testing.T, via harness.Transport) {
+	tunnel := harness.StartOver(t, via, 0)
+	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
+	older := oldAgent(t, tunnel, agentdouble.Options{ID: "twin"})
+	running, err := tunnel.DialWithin(5*time.Second, echo.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close()
+	exchange := func(what string, number uint64) {
+		t.Helper()
+		if err := within(5*time.Second, func() error { return ping(running, number) }); err != nil {
+			t.Fatalf("%s: what runs on the older: %v", what, err)
+		}
+		for dial := range uint64(10) {
+			if err := suite.Exchange(tunnel, 2*time.Second, echo.Address, dial, 1000); err != nil {
+				t.Fatalf("%s: dial %d: %v", what, dial, err)
+			}
+		}
+	}
+	exchange("alone", 1)
+	newer := oldAgent(t, tunnel, agentdouble.Options{ID: "twin"})
+	// An agent believes itself connected a moment before the server has it in its routes.
+	harness.MustWithin(t, 5*time.Second, "a dial of the newer", func() error {
+		if err := suite.Exchange(tunnel, 2*time.Second, echo.Address, 57, 1000); err != nil {
+			return err
+		}
+		if newer.Received.Of(client.PacketType_DIAL_REQ) == 0 {
+			return errors.New("it was the older's")
+		}
+		return nil
+	})
+	before := older.Received.Of(client.PacketType_DIAL_REQ)
+	exchange("both", 2)
+	if n := older.Received.Of(client.PacketType_DIAL_REQ) - before; n != 0 {
+		t.Errorf("%d dials went to the older", n)
+	}
+	newer.Stop()
+	harness.MustWithin(t, lossNoticed, "a dial of the older again", func() error {
+		return suite.Exchange(tunnel, time.Second, echo.Address, 58, 1000)
+	})
+	exchange("the older again", 3)
 }
 
 // An old agent beside a new one: both get dials, and either carries on alone.

@@ -18,6 +18,8 @@ pub(super) const PING: [u8; 8] = *b"adit up?";
 pub struct KeepAlive {
     interval: Duration,
     heard_at: Instant,
+    /// When it is asked because something else was asked of it, if it was not heard since.
+    expected_at: Option<Instant>,
     /// When it was asked, if it was not heard since.
     asked_at: Option<Instant>,
 }
@@ -40,13 +42,20 @@ impl KeepAlive {
     /// (`keepalive.EnforcementPolicy`), and ends the connection of whoever asks more often.
     #[must_use]
     pub const fn new(now: Instant, interval: Duration) -> Self {
-        Self { interval, heard_at: now, asked_at: None }
+        Self { interval, heard_at: now, expected_at: None, asked_at: None }
     }
 
     /// Takes note that bytes came, whatever they are.
     pub const fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.expected_at = None;
         self.asked_at = None;
+    }
+
+    /// Takes note that the peer was told something to which it says something within this time, whatever it is: one
+    /// that does not is asked then, and not only after the interval.
+    pub fn expect(&mut self, now: Instant, within: Duration) {
+        self.expected_at.get_or_insert(now + within);
     }
 
     /// When [`Self::on_time`] has something to say.
@@ -54,7 +63,10 @@ impl KeepAlive {
     pub fn deadline(&self) -> Instant {
         match self.asked_at {
             Some(asked_at) => asked_at + HTTP2_KEEP_ALIVE_TIMEOUT,
-            None => self.heard_at + self.interval,
+            None => {
+                let at = self.heard_at + self.interval;
+                self.expected_at.map_or(at, |expected_at| expected_at.min(at))
+            }
         }
     }
 
@@ -135,6 +147,22 @@ mod tests {
         assert_eq!(keep_alive.on_time(now + Duration::from_secs(3600)), KeepAliveDue::Ping);
         let asked = now + Duration::from_secs(3600);
         assert_eq!(keep_alive.deadline(), asked + HTTP2_KEEP_ALIVE_TIMEOUT);
+    }
+
+    #[test]
+    fn whoever_does_not_answer_what_it_always_answers_is_asked_before_the_interval_is_over() {
+        let now = Instant::now();
+        let within = INTERVAL / 5;
+        let mut keep_alive = KeepAlive::new(now, INTERVAL);
+        keep_alive.expect(now, within);
+        keep_alive.expect(now + within / 2, within);
+        assert_eq!(keep_alive.deadline(), now + within, "the first counts");
+        keep_alive.heard(now + within / 2);
+        assert_eq!(keep_alive.deadline(), now + within / 2 + INTERVAL, "whatever comes is an answer");
+        keep_alive.expect(now + within, within);
+        assert_eq!(keep_alive.on_time(now + 2 * within), KeepAliveDue::Ping);
+        assert_eq!(keep_alive.deadline(), now + 2 * within + HTTP2_KEEP_ALIVE_TIMEOUT);
+        assert_eq!(keep_alive.on_time(keep_alive.deadline()), KeepAliveDue::Dead);
     }
 
     proptest! {

@@ -47,8 +47,10 @@ impl<D: DatagramDriver> Shard<D> {
         let protocol = AgentProtocol::of(tls.alpn());
         let carrier = match protocol {
             AgentProtocol::AditH2 => Pipes::server(self.now).map(|pipes| Box::new(pipes) as Box<dyn Carrier>),
-            AgentProtocol::Grpc => OldAgent::new(self.now, role.keep_alive, self.rng.random())
-                .map(|agent| Box::new(agent) as Box<dyn Carrier>),
+            AgentProtocol::Grpc => {
+                OldAgent::new(self.now, role.keep_alive, role.retire_after, self.rng.random())
+                    .map(|agent| Box::new(agent) as Box<dyn Carrier>)
+            }
         };
         match carrier {
             Ok(carrier) => self.begin_carrier(key, carrier, remote, protocol),

@@ -89,7 +89,8 @@ pub(crate) struct ServerFlags {
     /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all
     #[arg(long, value_name = "DURATION")]
     pub(crate) graceful_shutdown_timeout: Option<GoDuration>,
-    /// How long an agent's answer to a dial is waited for; unset or 0: 30s
+    /// How long an agent's answer to a dial is waited for, at most 30s; and how long an agent of Konnectivity's may
+    /// take nothing while a dial waits for it, before its connection is given up. Unset or 0: 30s, and without end
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) backend_dial_timeout: GoDuration,
     /// Accepted, without effect: tunnels have flow control of their own

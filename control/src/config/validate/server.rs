@@ -87,6 +87,7 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         keep_alive: flags.keepalive_time.0.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX),
         frontend_keep_alive: flags.frontend_keepalive_time.0.max(KEEP_ALIVE_MIN),
         answer_time,
+        retire_after: (!dial_timeout.is_zero()).then_some(dial_timeout),
     })
 }
 

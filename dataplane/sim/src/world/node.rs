@@ -85,6 +85,7 @@ impl Node {
         let role = Role::Server(ServerRole {
             strategies: vec![Strategy::Default],
             answer_time: Duration::from_secs(30),
+            retire_after: None,
             keep_alive: Duration::from_secs(30),
             frontend_keep_alive: Duration::from_secs(3600),
             frontend_protocols: FrontendProtocols::ALL,

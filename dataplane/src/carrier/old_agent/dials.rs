@@ -8,6 +8,7 @@ use super::super::streams::Connections;
 use super::super::{CarrierEvent, stream_id};
 use super::{OldAgent, Stage};
 use crate::konnectivity::{Backend, BackendEvent, DialFailure, Ended, NotDialed, Status};
+use crate::limits::LEGACY_DIAL_SILENCE_MAX;
 use crate::quic::{Fault, LostKind, LostReason, ReadState};
 use crate::wire::{DialError, DialResponse, ErrorClass, Kind, ResetCode, StreamHeader, WireError};
 
@@ -35,12 +36,13 @@ impl Connections for Backend {
 
 impl OldAgent {
     /// A stream's first message: what to dial.
-    pub(super) fn on_header(&mut self, number: u32, message: Result<Bytes, WireError>) {
+    pub(super) fn on_header(&mut self, now: Instant, number: u32, message: Result<Bytes, WireError>) {
         let refusal = match message.and_then(StreamHeader::decode) {
             Ok(StreamHeader { kind: Kind::Dial, dial: Some(request), .. }) => {
                 match self.backend.dial(&request.address) {
                     Ok(dial) => {
                         self.dials.insert(dial, number);
+                        self.keep_alive.expect(now, LEGACY_DIAL_SILENCE_MAX);
                         return self.streams.wait_for(number, dial);
                     }
                     Err(error) => not_dialed(&error),

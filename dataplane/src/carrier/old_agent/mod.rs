@@ -65,6 +65,10 @@ pub struct OldAgent {
     connections: BTreeMap<i64, u32>,
     /// A stream was asked for and refused.
     wants_stream: bool,
+    /// How long it may take nothing while a dial waits for it; `None`: without end.
+    retire_after: Option<Duration>,
+    /// Since when it has taken nothing although there was a dial for it.
+    stuck_since: Option<Instant>,
 }
 
 /// Without what was received: there may be a token in it.
@@ -82,11 +86,17 @@ impl fmt::Debug for OldAgent {
 impl OldAgent {
     /// An agent whose TLS handshake has ended, and that is asked whether it is there after `keep_alive` of silence.
     /// `instance_id` is the name of its process, which the old protocol has none for: any that is new for each
-    /// connection.
+    /// connection. Where there is a `retire_after`, an agent whose window has no room for a dial for so long is given
+    /// up, as upstream's server does it with `--backend-dial-timeout`; where there is none, it may take its time.
     ///
     /// # Errors
     /// As [`Connection::server`]: none was seen.
-    pub fn new(now: Instant, keep_alive: Duration, instance_id: [u8; 16]) -> Result<Self, ConnectionError> {
+    pub fn new(
+        now: Instant,
+        keep_alive: Duration,
+        retire_after: Option<Duration>,
+        instance_id: [u8; 16],
+    ) -> Result<Self, ConnectionError> {
         Ok(Self {
             http2: Connection::server(now)?,
             stage: Stage::Greeting(now + HELLO_TIME_MAX),
@@ -98,6 +108,8 @@ impl OldAgent {
             dials: BTreeMap::new(),
             connections: BTreeMap::new(),
             wants_stream: false,
+            retire_after,
+            stuck_since: None,
         })
     }
 
@@ -115,7 +127,9 @@ impl OldAgent {
     /// Moves what waits for the agent into the output, and tells what that made room for.
     fn flush(&mut self) {
         if let Stage::Ready(call) = self.stage {
-            self.outgoing.send(&mut self.http2, call, || self.backend.next_message());
+            if self.outgoing.send(&mut self.http2, call, || self.backend.next_message()) {
+                self.stuck_since = None;
+            }
             self.streams.after_sending(&self.backend, self.outgoing.is_empty());
             if self.wants_stream && self.has_room() {
                 self.wants_stream = false;
@@ -130,6 +144,21 @@ impl OldAgent {
             let credit_bytes = self.backend.take_credit();
             self.http2.credit(call, credit_bytes);
         }
+    }
+
+    /// When it is to be given up, unless it takes something before.
+    fn retires_at(&self) -> Option<Instant> {
+        Some(self.stuck_since? + self.retire_after?)
+    }
+
+    /// Upstream's server returns from the agent's call (section 2.3): to the agent that is OK, and it comes back.
+    fn retire(&mut self, now: Instant) {
+        let time = self.retire_after.unwrap_or_default();
+        let text =
+            format!("it took nothing for {time:?} while a dial waited for it (--backend-dial-timeout)");
+        self.end_call(now, status::OK, "");
+        let kind = LostKind::ClosedLocally(CloseCode::NoError);
+        self.lose(LostReason::new(kind, Fault::Peer, true, text));
     }
 
     fn stream(&self, stream: StreamId) -> Result<u32, Gone> {
@@ -186,6 +215,9 @@ impl Carrier for OldAgent {
             self.take_backend_events(now);
             self.give_credit();
             self.flush();
+            if self.backend.has_unsent_dial() {
+                self.stuck_since.get_or_insert(now);
+            }
             if self.streams.events.is_empty() {
                 return None;
             }
@@ -196,7 +228,7 @@ impl Carrier for OldAgent {
         let own = match self.stage {
             Stage::Greeting(until) => Some(until),
             Stage::Presented(_) => None,
-            Stage::Ready(_) => self.backend.deadline(),
+            Stage::Ready(_) => [self.backend.deadline(), self.retires_at()].into_iter().flatten().min(),
             Stage::Lost => return None,
         };
         [own, self.http2.deadline(), Some(self.keep_alive.deadline())].into_iter().flatten().min()
@@ -215,6 +247,10 @@ impl Carrier for OldAgent {
             Stage::Ready(_) => {
                 self.backend.on_deadline(now);
                 self.take_backend_events(now);
+                self.flush();
+                if self.retires_at().is_some_and(|at| at <= now) {
+                    self.retire(now);
+                }
             }
             Stage::Lost => return,
         }
@@ -255,13 +291,13 @@ impl Carrier for OldAgent {
 
     fn write(
         &mut self,
-        _now: Instant,
+        now: Instant,
         stream: StreamId,
         chunks: &mut VecDeque<Bytes>,
     ) -> Result<WriteState, Gone> {
         let number = self.stream(stream)?;
         if let Some(message) = self.streams.first_message(number, chunks) {
-            self.on_header(number, message);
+            self.on_header(now, number, message);
         }
         self.streams.write(&mut self.backend, number, chunks)
     }

@@ -292,6 +292,12 @@ impl Backend {
         Ok(random)
     }
 
+    /// Whether a dial waits for [`Self::next_message`].
+    #[must_use]
+    pub fn has_unsent_dial(&self) -> bool {
+        !self.dials.is_empty()
+    }
+
     /// A dial is not wanted any more. An agent that was asked is not told, for it would not listen: what it connects is
     /// closed when its answer comes (section 2.3).
     pub fn cancel(&mut self, random: i64) {

@@ -113,6 +113,7 @@ impl Running {
         let role = ServerRole {
             strategies: vec![Strategy::Default],
             answer_time: ANSWER_TIME_MAX,
+            retire_after: None,
             keep_alive: Duration::from_secs(30),
             frontend_keep_alive: Duration::from_secs(3600),
             frontend_protocols: FrontendProtocols::ALL,

@@ -53,12 +53,16 @@ type Options struct {
 	// Late is what a late answer takes, 300 ms if zero.
 	Late time.Duration
 	// Deaf has the agent read nothing more from its first dial on, whatever the
-	// target's name.
+	// target's name. Its windows stay as they are: gRPC would widen them for
+	// somebody who sends much at once.
 	Deaf bool
 }
 
 // defaultInterval is the tests' second.
 const defaultInterval = 50 * time.Millisecond
+
+// fixedWindow is the least window that gRPC lets somebody choose.
+const fixedWindow = 64<<10 - 1
 
 // defaultLate is what a late answer takes unless a test says otherwise.
 const defaultLate = 300 * time.Millisecond
@@ -230,12 +234,17 @@ func (a *Agent) metadata() metadata.MD {
 // dialServer prepares a gRPC connection of its own; Go's agent has one for each
 // server.
 func (s *stream) dialServer() (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+s.agent.options.Address,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(s.agent.options.TLS)),
 		grpc.WithContextDialer(s.dialRaw),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: time.Hour, Timeout: 20 * time.Second, PermitWithoutStream: true,
-		}))
+		}),
+	}
+	if s.agent.options.Deaf {
+		options = append(options, grpc.WithInitialWindowSize(fixedWindow), grpc.WithInitialConnWindowSize(fixedWindow))
+	}
+	return grpc.NewClient("passthrough:///"+s.agent.options.Address, options...)
 }
 
 // probe drops the server once its connection is in another state than READY,

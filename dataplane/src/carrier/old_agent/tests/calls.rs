@@ -6,9 +6,9 @@ use super::{Joined, METADATA, data};
 use crate::carrier::{Carrier, CarrierEvent};
 use crate::http2::{ErrorCode, Event};
 use crate::konnectivity::Packet;
-use crate::limits::{HELLO_TIME_MAX, HTTP2_KEEP_ALIVE_TIMEOUT};
+use crate::limits::{HELLO_TIME_MAX, HTTP2_KEEP_ALIVE_TIMEOUT, LEGACY_DIAL_SILENCE_MAX};
 use crate::quic::{Fault, Gone, LostKind, LostReason};
-use crate::wire::{CloseCode, Welcome};
+use crate::wire::{CloseCode, DialRequest, StreamHeader, Welcome};
 
 #[test]
 fn an_agent_presents_itself_and_is_told_of_the_server_at_once() {
@@ -117,7 +117,7 @@ fn other_calls_are_refused_on_their_streams_without_harm() {
 
 #[test]
 fn an_agent_that_does_not_call_is_given_up() {
-    let mut joined = Joined::new();
+    let mut joined = Joined::new(None);
     joined.agent.open("/somewhere/else", &[]);
     joined.run();
     assert_eq!(joined.carrier.deadline(), Some(joined.now + HELLO_TIME_MAX));
@@ -130,7 +130,7 @@ fn an_agent_that_does_not_call_is_given_up() {
 
 #[test]
 fn bytes_that_are_no_http2_or_no_packets_lose_the_agent_with_a_text() {
-    let mut joined = Joined::new();
+    let mut joined = Joined::new(None);
     joined.carrier.receive(joined.now, "GET / HTTP/1.1\r\n\r\n".into());
     assert!(joined.lost().text.contains("it did not begin with the HTTP/2 preface"));
 
@@ -180,6 +180,27 @@ fn a_silent_agent_is_asked_and_given_up() {
     assert_eq!(joined.events(), [], "it answered");
     // Now its answers are lost.
     joined.now += Duration::from_secs(3600);
+    joined.carrier.on_time(joined.now);
+    assert!(!joined.carrier.take_output().is_empty());
+    joined.now += HTTP2_KEEP_ALIVE_TIMEOUT;
+    joined.carrier.on_time(joined.now);
+    let Some(CarrierEvent::Lost(lost)) = joined.carrier.poll_event(joined.now) else { panic!("not lost") };
+    assert_eq!(lost.kind, LostKind::Idle);
+}
+
+#[test]
+fn an_agent_that_says_nothing_to_a_dial_is_asked_soon() {
+    let mut joined = Joined::ready();
+    joined.asks("10.0.0.1:443");
+    joined.time_passes(LEGACY_DIAL_SILENCE_MAX);
+    assert_eq!(joined.events(), [], "it is there, and slow");
+    // The next one finds nobody.
+    let stream = joined.carrier.open().unwrap().unwrap();
+    let header =
+        StreamHeader::dial(DialRequest { address: "10.0.0.1:443".to_owned(), ..DialRequest::default() });
+    joined.write(stream, &header.to_frame().unwrap());
+    joined.carrier.take_output();
+    joined.now += LEGACY_DIAL_SILENCE_MAX;
     joined.carrier.on_time(joined.now);
     assert!(!joined.carrier.take_output().is_empty());
     joined.now += HTTP2_KEEP_ALIVE_TIMEOUT;

@@ -6,8 +6,8 @@ use super::{Joined, close_req, close_rsp, data};
 use crate::carrier::{Carrier, CarrierEvent};
 use crate::konnectivity::Packet;
 use crate::limits::{GRPC_SEND_PENDING_BYTES_TARGET, HTTP2_STREAM_WINDOW_BYTES, STOPPED_AFTER};
-use crate::quic::{ReadState, WriteState};
-use crate::wire::ResetCode;
+use crate::quic::{Fault, ReadState, StreamId, WriteState};
+use crate::wire::{DialRequest, ResetCode, StreamHeader};
 
 #[test]
 fn a_frontend_that_stops_reading_is_closed_and_counted_and_the_others_go_on() {
@@ -101,6 +101,61 @@ fn an_agent_that_stops_reading_blocks_its_writers_and_each_has_its_turn_later() 
         heard[usize::try_from(connect_id).unwrap() - 1] += data.len();
     }
     assert_eq!(heard, vec![payload.len(); streams.len()]);
+}
+
+/// An agent that reads nothing, with its window full, and a dial for it.
+fn stuck(retire_after: Option<Duration>) -> (Joined, StreamId) {
+    let mut joined = Joined::ready_for(retire_after);
+    let streams: Vec<_> = (1..=4).map(|id| joined.connected(id)).collect();
+    joined.agent.reads = false;
+    for stream in streams {
+        joined.write(stream, &vec![7; 100_000]);
+    }
+    joined.run();
+    joined.agent.heard.clear();
+    let stream = joined.carrier.open().unwrap().unwrap();
+    let request = DialRequest { address: "10.0.0.2:443".to_owned(), ..DialRequest::default() };
+    joined.write(stream, &StreamHeader::dial(request).to_frame().unwrap());
+    joined.run();
+    joined.events.clear();
+    (joined, stream)
+}
+
+const RETIRE_AFTER: Duration = Duration::from_secs(10);
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn an_agent_that_takes_no_dial_in_time_is_retired() {
+    let (mut joined, dial) = stuck(Some(RETIRE_AFTER));
+    joined.time_passes(RETIRE_AFTER - MS);
+    assert_eq!(joined.events(), []);
+    // Its client does not wait any more. The agent takes nothing all the same.
+    joined.carrier.reset(dial, ResetCode::Cancelled).unwrap();
+    joined.time_passes(MS);
+    let lost = joined.lost();
+    assert!(lost.text.contains("took nothing for 10s while a dial waited for it"), "{lost:?}");
+    assert_eq!(lost.fault, Fault::Peer);
+    assert_eq!(joined.agent.status.as_ref().unwrap().code, Some(0), "so that it comes back");
+}
+
+#[test]
+fn an_agent_that_takes_something_in_time_is_not_retired() {
+    let (mut joined, _) = stuck(Some(RETIRE_AFTER));
+    joined.time_passes(RETIRE_AFTER - MS);
+    joined.agent.reads_on();
+    let first = joined.hears().into_iter().find(|packet| !matches!(packet, Packet::Data { .. }));
+    assert!(matches!(first, Some(Packet::DialReq { .. })), "{first:?}");
+    joined.time_passes(RETIRE_AFTER);
+    assert!(!joined.events().iter().any(|event| matches!(event, CarrierEvent::Lost(_))));
+}
+
+#[test]
+fn an_agent_may_take_its_time_where_the_operator_does_not_say() {
+    let (mut joined, _) = stuck(None);
+    joined.time_passes(Duration::from_secs(600));
+    assert_eq!(joined.events(), [], "it answers PING");
+    joined.agent.reads_on();
+    assert!(joined.hears().iter().any(|packet| matches!(packet, Packet::DialReq { .. })));
 }
 
 #[test]

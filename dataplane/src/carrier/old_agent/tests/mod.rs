@@ -132,15 +132,19 @@ struct Joined {
 
 impl Joined {
     /// Nothing was said.
-    fn new() -> Self {
+    fn new(retire_after: Option<Duration>) -> Self {
         let now = Instant::now();
-        let carrier = OldAgent::new(now, Duration::from_secs(3600), [7; 16]).unwrap();
+        let carrier = OldAgent::new(now, Duration::from_secs(3600), retire_after, [7; 16]).unwrap();
         Self { now, carrier, agent: Agent::new(now), events: VecDeque::new(), others: Vec::new() }
     }
 
     /// The agent has called.
     fn called(metadata: &[(&str, &str)]) -> Self {
-        let mut joined = Self::new();
+        Self::called_of(None, metadata)
+    }
+
+    fn called_of(retire_after: Option<Duration>, metadata: &[(&str, &str)]) -> Self {
+        let mut joined = Self::new(retire_after);
         joined.agent.call = Some(joined.agent.open("/AgentService/Connect", metadata));
         joined.run();
         joined
@@ -148,7 +152,12 @@ impl Joined {
 
     /// The agent is welcome.
     fn ready() -> Self {
-        let mut joined = Self::called(METADATA);
+        Self::ready_for(None)
+    }
+
+    /// The agent is welcome, and may take nothing for so long while a dial waits for it.
+    fn ready_for(retire_after: Option<Duration>) -> Self {
+        let mut joined = Self::called_of(retire_after, METADATA);
         assert!(matches!(joined.events.pop_front(), Some(CarrierEvent::Presented(_))));
         let welcome =
             Welcome { server_id: "server-1".to_owned(), server_count: 3, shards: 8, ..Welcome::default() };

@@ -92,7 +92,7 @@ struct Whole {
 impl Whole {
     fn ready() -> Self {
         let now = Instant::now();
-        let server = End::new(OldAgent::new(now, Duration::from_secs(3600), [1; 16]).unwrap());
+        let server = End::new(OldAgent::new(now, Duration::from_secs(3600), None, [1; 16]).unwrap());
         let agent = End::new(OldServer::new(now, call()).unwrap());
         let mut whole = Self { now, server, agent };
         whole.run();
