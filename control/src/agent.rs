@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_dataplane::carrier::egress_proxy::{EgressProxy, connect_request};
 use adit_dataplane::config::{AgentRole, Role};
-use adit_dataplane::port::{Command, Event, ResolveKey, ServerTarget, ShardId, TcpRoute};
+use adit_dataplane::port::{Command, ConnectionKey, Event, ResolveKey, ServerTarget, ShardId, TcpRoute};
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
 use adit_dataplane::wire::Hello;
 use tokio::sync::{Notify, mpsc};
@@ -16,12 +16,16 @@ use crate::admin::Readiness;
 use crate::agents::remedy::{Side, remedy};
 use crate::config::AgentConfig;
 use crate::config::cli::{Transport, driver_word};
+use crate::config::token_file::TokenFile;
 use crate::config::values::protocol_names;
 use crate::resolve::Resolver;
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
-use crate::supervise::{Figures, Part, Post, Supervisor};
+use crate::supervise::{Figures, Finding, Part, Post, Supervisor};
 use crate::{random, udp};
+
+/// Between two looks at the token's file. Upstream's agent reads it at each attempt to connect.
+const TOKEN_READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until a signal.
 ///
@@ -58,12 +62,12 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
     for plan in plans(&config, mtu)? {
         supervisor.start_shard(plan).await?;
     }
-    let posts = supervisor.posts();
+    let findings = supervisor.findings();
     let look_again = Arc::new(Notify::new());
     let mut part = AgentPart {
         ready: BTreeSet::new(),
         resolver: resolver.clone(),
-        posts: posts.clone(),
+        findings: findings.clone(),
         look_again,
         draining: false,
     };
@@ -72,20 +76,24 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
     }
     if !server.is_literal() {
         let asked = Arc::clone(&part.look_again);
-        tokio::spawn(keep_finding(server, resolver, first, config.sync_interval, asked, posts));
+        tokio::spawn(keep_finding(server, resolver, first, config.sync_interval, asked, findings.clone()));
+    }
+    if let Some(file) = config.token.clone() {
+        tokio::spawn(keep_reading(file, findings));
     }
     supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await
 }
 
 /// Every shard's parts. Each has a port of its own and its part of the connections: whatever comes to that port is its.
 fn plans(config: &AgentConfig, mtu: u16) -> Result<Vec<ShardPlan>, String> {
-    let identity = (config.identity.chain.clone(), config.identity.key.clone_key());
-    let tls = tls::client_config((*config.server_roots).clone(), Some(identity))
+    let identity = config.identity.as_ref().map(|own| (own.chain.clone(), own.key.clone_key()));
+    let tls = tls::client_config((*config.server_roots).clone(), identity)
         .map_err(|error| format!("--agent-cert, --agent-key: {error}"))?;
     let hello = Hello {
         agent_id: config.agent_id.clone(),
         instance_id: random::bytes::<16>().to_vec(),
         identifiers: config.identifiers.clone(),
+        token: config.token.as_ref().map(|file| file.token.0.clone()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Hello::default()
     };
@@ -154,6 +162,8 @@ fn log_configuration(config: &AgentConfig) {
         pinned = common.pinned,
         mtu_max = common.mtu_max_bytes,
         server_cas = config.server_roots.len(),
+        has_certificate = config.identity.is_some(),
+        has_token = config.token.is_some(),
         "adit agent"
     );
     if !common.without_effect.is_empty() {
@@ -224,7 +234,7 @@ async fn keep_finding(
     mut known: Option<ServerTarget>,
     interval: Duration,
     asked: Arc<Notify>,
-    posts: mpsc::Sender<Post>,
+    findings: mpsc::Sender<Finding>,
 ) {
     loop {
         match known {
@@ -235,7 +245,7 @@ async fn keep_finding(
             Ok(target) if known.as_ref() != Some(&target) => {
                 tracing::info!(addresses = ?target.addresses, "addresses of the server");
                 known = Some(target.clone());
-                if posts.send(Post::Server(target)).await.is_err() {
+                if findings.send(Post::Server(target).into()).await.is_err() {
                     return;
                 }
             }
@@ -245,12 +255,36 @@ async fn keep_finding(
     }
 }
 
+/// Reads the token again and again: kubelet replaces it long before it expires. While the file cannot be read, the one
+/// before stays.
+async fn keep_reading(mut file: TokenFile, findings: mpsc::Sender<Finding>) {
+    let mut was_read = true;
+    loop {
+        tokio::time::sleep(TOKEN_READ_INTERVAL).await;
+        match file.read_again() {
+            Ok(false) => was_read = true,
+            Ok(true) => {
+                was_read = true;
+                tracing::info!("the agent has a new token");
+                if findings.send(Post::Token(file.token.clone()).into()).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                if std::mem::take(&mut was_read) {
+                    tracing::warn!(error, "the token cannot be read again; the one before stays");
+                }
+            }
+        }
+    }
+}
+
 /// The agent's part of the control loop.
 struct AgentPart {
     /// Connections that a server welcomed, by index.
     ready: BTreeSet<u32>,
     resolver: Resolver,
-    posts: mpsc::Sender<Post>,
+    findings: mpsc::Sender<Finding>,
     /// Asks for the server's name to be resolved again.
     look_again: Arc<Notify>,
     draining: bool,
@@ -282,6 +316,10 @@ impl Part for AgentPart {
         }
     }
 
+    fn reviewed(&mut self, _connection: ConnectionKey, _result: Result<(), String>, _posts: &mut Vec<Post>) {
+        tracing::warn!("an agent has no agents whose tokens could be reviewed");
+    }
+
     fn readiness(&self) -> Readiness {
         readiness(!self.ready.is_empty())
     }
@@ -304,11 +342,11 @@ impl Part for AgentPart {
 impl AgentPart {
     /// Answers a shard's question, beside the loop.
     fn resolve(&self, shard: ShardId, key: ResolveKey, name: String) {
-        let (resolver, posts) = (self.resolver.clone(), self.posts.clone());
+        let (resolver, findings) = (self.resolver.clone(), self.findings.clone());
         tokio::spawn(async move {
             let result = resolver.resolve(&name).await;
             // The loop has ended: then nobody waits for the answer.
-            let _ = posts.send(Post::To(shard, Command::Resolved { key, result })).await;
+            let _ = findings.send(Post::To(shard, Command::Resolved { key, result }).into()).await;
         });
     }
 }

@@ -30,6 +30,12 @@ pub(crate) fn start(flags: &LogFlags, klog_v: Option<i32>) {
     // Libraries speak of themselves below warnings: useful to whoever asks for everything, noise to all others.
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
     let filter = Targets::new().with_default(others).with_target("adit", level);
+    // What it says of its errors comes with an agent's refusal, by name and with a remedy.
+    let filter = if level == LevelFilter::TRACE {
+        filter
+    } else {
+        filter.with_target("kube_client", LevelFilter::OFF)
+    };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match flags.log_format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),

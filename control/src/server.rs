@@ -1,5 +1,6 @@
 //! `adit server`: opens what it listens on, starts the shards, and decides about agents.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use adit_dataplane::config::{Role, ServerRole};
 use adit_dataplane::port::{
-    Command, ConnectionKey, DialOutcome, Event, ListenerKind, PeerTransport, ShardId, Verdict,
+    Command, ConnectionKey, DialOutcome, Event, ListenerKind, PeerTransport, ShardId, Token, Verdict,
 };
 use adit_dataplane::quic::{ClusterKeys, QuicConfig, tls};
 use adit_dataplane::route::Strategy;
@@ -19,9 +20,10 @@ use crate::admin::{Readiness, http};
 use crate::agent_port::{self, AgentPort};
 use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
+use crate::agents::reviews::Reviews;
 use crate::config::cli::driver_word;
 use crate::config::values::protocol_names;
-use crate::config::{ServerConfig, TcpFrontends};
+use crate::config::{AgentAuth, ServerConfig, TcpFrontends};
 use crate::logging::Restraint;
 use crate::metrics::{Dials, outcome_word};
 use crate::shards::ShardPlan;
@@ -29,6 +31,9 @@ use crate::shutdown::Signals;
 use crate::supervise::{Figures, Part, Post, Supervisor, listening};
 use crate::unix::{self, SocketFile};
 use crate::{frontends, random, tcp, udp};
+
+/// Agents whose tokens are under review; who comes above them is refused, and comes again.
+const UNDER_REVIEW_MAX: usize = 4096;
 
 /// Runs until a signal.
 ///
@@ -47,10 +52,13 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     };
     let mut part = ServerPart {
         registry: Registry::default(),
+        reviews: None,
+        under_review: HashMap::new(),
         strategies: config.strategies.clone(),
         dials: Dials::default(),
         welcome,
         handshakes_failed: 0,
+        refusals: Restraint::new(10),
         rejections: Restraint::new(10),
         failures: Restraint::new(100),
         broken_frontends: Restraint::new(10),
@@ -60,6 +68,9 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
             .await?;
+    if let AgentAuth::Tokens(auth) = &config.agent_auth {
+        part.reviews = Some(Reviews::new(auth, supervisor.findings()).await?);
+    }
     let AgentPort { udp, tcp, address } = agent_port::bind(&config.agent, config.common.shards).await?;
     listening("agents", address);
     for plan in plans(&config, udp, address)? {
@@ -114,7 +125,7 @@ fn plans(
     let tls = tls::server_config(
         config.identity.chain.clone(),
         config.identity.key.clone_key(),
-        Some((*config.agent_roots).clone()),
+        config.agent_auth.roots().map(|roots| (**roots).clone()),
     )
     .map_err(|error| format!("--cluster-cert, --cluster-key: {error}"))?;
     // Keys must be the same after a restart, so that a restarted server's resets are believed.
@@ -183,7 +194,8 @@ fn log_configuration(config: &ServerConfig) {
         shards = common.shards,
         pinned = common.pinned,
         mtu_max = common.mtu_max_bytes,
-        agent_cas = config.agent_roots.len(),
+        agent_cas = config.agent_auth.roots().map(|roots| roots.len()),
+        agent_tokens_of = config.agent_auth.service_account(),
         "adit server"
     );
     if !common.without_effect.is_empty() {
@@ -191,15 +203,30 @@ fn log_configuration(config: &ServerConfig) {
     }
 }
 
+/// An agent that has said who it is.
+#[derive(Debug)]
+struct Presented {
+    shard: ShardId,
+    hello: Box<Hello>,
+    remote: SocketAddr,
+    transport: PeerTransport,
+}
+
 /// The server's part of the control loop.
 struct ServerPart {
     registry: Registry,
+    /// Where agents are known by tokens.
+    reviews: Option<Reviews>,
+    /// Agents whose tokens are under review. Keys are ours, not a peer's.
+    under_review: HashMap<ConnectionKey, Presented>,
     /// `--proxy-strategies`.
     strategies: Vec<Strategy>,
     dials: Dials,
     welcome: Welcome,
     /// Connections that ended, or never began, before anybody said Hello.
     handshakes_failed: u64,
+    /// Agents that were refused.
+    refusals: Restraint,
     rejections: Restraint,
     /// Dials that failed.
     failures: Restraint,
@@ -215,13 +242,8 @@ impl Part for ServerPart {
     fn event(&mut self, shard: ShardId, event: Event, posts: &mut Vec<Post>) {
         match event {
             Event::AgentPresented { connection, hello, certificates, remote, transport } => {
-                let authenticated = !certificates.is_empty();
-                let verdict = self.presented(connection, &hello, authenticated, remote, transport);
-                if matches!(verdict, Verdict::Accept(_)) {
-                    // Before the verdict: an agent that believes it is connected can be chosen.
-                    posts.push(Post::Routes(self.registry.routes()));
-                }
-                posts.push(Post::To(shard, Command::Verdict { connection, verdict }));
+                let presented = Presented { shard, hello, remote, transport };
+                self.presented(connection, presented, !certificates.is_empty(), posts);
             }
             Event::AgentGone { connection, reason } => self.gone(connection, &reason, posts),
             Event::AgentRejected { remote, reason } => self.rejected(remote, &reason),
@@ -233,6 +255,13 @@ impl Part for ServerPart {
                 self.log_dial(outcome, duration, &target, frontend.as_deref(), &error);
             }
             other => tracing::warn!(event = ?other, "a server's shard says what only an agent's says"),
+        }
+    }
+
+    fn reviewed(&mut self, connection: ConnectionKey, result: Result<(), String>, posts: &mut Vec<Post>) {
+        // It may be gone meanwhile.
+        if let Some(presented) = self.under_review.remove(&connection) {
+            self.decide(connection, &presented, result, posts);
         }
     }
 
@@ -288,19 +317,60 @@ fn agents_missing(registry: &Registry, strategies: &[Strategy]) -> Option<String
 }
 
 impl ServerPart {
+    /// An agent's certificate was verified in the handshake; a token is yet to be.
     fn presented(
         &mut self,
         connection: ConnectionKey,
+        mut presented: Presented,
+        has_certificate: bool,
+        posts: &mut Vec<Post>,
+    ) {
+        let token = std::mem::take(&mut presented.hello.token);
+        let known = match &self.reviews {
+            None if has_certificate => Ok(()),
+            None => Err("no client certificate: start the agent with --agent-cert and --agent-key"),
+            Some(_) if token.is_empty() => Err("no token: start the agent with --service-account-token-path"),
+            Some(_) if self.under_review.len() >= UNDER_REVIEW_MAX => {
+                Err("too many agents' tokens are under review: try again")
+            }
+            Some(reviews) => {
+                reviews.begin(connection, Token(token));
+                self.under_review.insert(connection, presented);
+                return;
+            }
+        };
+        self.decide(connection, &presented, known.map_err(str::to_owned), posts);
+    }
+
+    /// Takes or refuses an agent, of whom is known whether it is one.
+    fn decide(
+        &mut self,
+        connection: ConnectionKey,
+        presented: &Presented,
+        authentication: Result<(), String>,
+        posts: &mut Vec<Post>,
+    ) {
+        let Presented { shard, hello, remote, transport } = presented;
+        let (now, welcome) = (Instant::now(), &self.welcome);
+        let verdict = self.registry.present(connection, hello, authentication, *remote, now, welcome);
+        self.log_verdict(&verdict, hello, *remote, *transport);
+        if matches!(verdict, Verdict::Accept(_)) {
+            // Before the verdict: an agent that believes it is connected can be chosen.
+            posts.push(Post::Routes(self.registry.routes()));
+        }
+        posts.push(Post::To(*shard, Command::Verdict { connection, verdict }));
+    }
+
+    fn log_verdict(
+        &mut self,
+        verdict: &Verdict,
         hello: &Hello,
-        authenticated: bool,
         remote: SocketAddr,
         transport: PeerTransport,
-    ) -> Verdict {
-        let verdict =
-            self.registry.present(connection, hello, authenticated, remote, Instant::now(), &self.welcome);
+    ) {
         let (agent_id, version) = (hello.agent_id.as_str(), hello.version.as_str());
         let transport = transport.word();
-        match &verdict {
+        match verdict {
             Verdict::Accept(_) if self.registry.connections_of(agent_id) == 1 => {
                 let identifiers = &hello.identifiers;
                 tracing::info!(agent_id, %remote, transport, version, identifiers, "agent connected");
@@ -310,11 +380,12 @@ impl ServerPart {
                 tracing::debug!(agent_id, %remote, transport, connections, "agent's further connection");
             }
             Verdict::Refuse(reason) => {
+                // Anybody may present a token, as often as they like: the log tells of a few.
+                let Some(untold) = self.refusals.admit(Instant::now()) else { return };
                 let remedy = remedy(Side::Server, reason);
-                tracing::warn!(agent_id, %remote, transport, version, reason, remedy, "agent refused");
+                tracing::warn!(agent_id, %remote, transport, version, reason, remedy, untold, "agent refused");
             }
         }
-        verdict
     }
 
     fn log_dial(
@@ -361,6 +432,7 @@ impl ServerPart {
 
     fn gone(&mut self, connection: ConnectionKey, reason: &str, posts: &mut Vec<Post>) {
         let remedy = remedy(Side::Server, reason);
+        self.under_review.remove(&connection);
         let Some(gone) = self.registry.gone(connection, Instant::now()) else {
             // A refused one was logged when it was refused.
             tracing::debug!(reason, remedy, "an agent's connection ended before it was accepted");

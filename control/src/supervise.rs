@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::limits::{PASSED_CONNECTIONS_MAX, SHARDS_MAX};
-use adit_dataplane::port::{Command, Event, ServerTarget, ShardId, ShardReport};
+use adit_dataplane::port::{Command, ConnectionKey, Event, ServerTarget, ShardId, ShardReport, Token};
 use adit_dataplane::route::RouteTable;
 use adit_dataplane::shard::peers;
 use adit_io::net::OwnedSocket;
@@ -31,8 +31,8 @@ const STATS_TIME_MAX: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// How long after its deadline a drain may take to be noticed, before the process ends without it.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
-/// Posts that may wait.
-const POSTS_MAX: usize = 4096;
+/// Findings that may wait.
+const FINDINGS_MAX: usize = 4096;
 
 /// Something for the shards.
 #[derive(Debug)]
@@ -43,12 +43,36 @@ pub(crate) enum Post {
     Routes(Arc<RouteTable>),
     /// A new server for all of them.
     Server(ServerTarget),
+    /// A new token of this agent's, for all of them.
+    Token(Token),
+}
+
+/// What a task beside the loop has found.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// Something for the shards.
+    Post(Post),
+    /// What the Kubernetes API makes of an agent's token: whether it is an agent's, or why not.
+    Reviewed {
+        /// Of the agent of this connection.
+        connection: ConnectionKey,
+        /// See there.
+        result: Result<(), String>,
+    },
+}
+
+impl From<Post> for Finding {
+    fn from(post: Post) -> Self {
+        Self::Post(post)
+    }
 }
 
 /// What a role adds to the loop.
 pub(crate) trait Part {
     /// A shard said something. The role's answers go to `posts`.
     fn event(&mut self, shard: ShardId, event: Event, posts: &mut Vec<Post>);
+    /// An agent's token was reviewed ([`Finding::Reviewed`]).
+    fn reviewed(&mut self, connection: ConnectionKey, result: Result<(), String>, posts: &mut Vec<Post>);
     /// Whether the process should be sent work.
     fn readiness(&self) -> Readiness;
     /// The role's own figures.
@@ -74,8 +98,8 @@ pub(crate) struct Supervisor {
     wake: Arc<ControlWake>,
     exits: mpsc::Receiver<ShardExit>,
     exits_sender: mpsc::Sender<ShardExit>,
-    posts: mpsc::Receiver<Post>,
-    posts_sender: mpsc::Sender<Post>,
+    findings: mpsc::Receiver<Finding>,
+    findings_sender: mpsc::Sender<Finding>,
     scrapes: mpsc::Receiver<MetricsRequest>,
     readiness: watch::Sender<Readiness>,
     listeners: Vec<JoinHandle<()>>,
@@ -106,7 +130,7 @@ impl Supervisor {
         let (readiness, watch_readiness) = watch::channel(first);
         let (scrapes_sender, scrapes) = metrics_channel();
         let (exits_sender, exits) = mpsc::channel(SHARDS_MAX);
-        let (posts_sender, posts) = mpsc::channel(POSTS_MAX);
+        let (findings_sender, findings) = mpsc::channel(FINDINGS_MAX);
         let sources = Sources { readiness: watch_readiness, metrics: scrapes_sender };
         let mut listeners = Vec::new();
         for ((flag, at), paths, what) in [(health, Paths::Health, "health"), (admin, Paths::Admin, "admin")] {
@@ -119,8 +143,8 @@ impl Supervisor {
             wake: Arc::new(ControlWake::default()),
             exits,
             exits_sender,
-            posts,
-            posts_sender,
+            findings,
+            findings_sender,
             scrapes,
             readiness,
             listeners,
@@ -130,9 +154,9 @@ impl Supervisor {
         })
     }
 
-    /// Where tasks beside the loop post their results.
-    pub(crate) fn posts(&self) -> mpsc::Sender<Post> {
-        self.posts_sender.clone()
+    /// Where tasks beside the loop tell what they found.
+    pub(crate) fn findings(&self) -> mpsc::Sender<Finding> {
+        self.findings_sender.clone()
     }
 
     /// Starts a shard.
@@ -182,6 +206,9 @@ impl Supervisor {
             Post::Server(target) => {
                 self.shards.iter_mut().for_each(|shard| shard.send(Command::Server(target.clone())));
             }
+            Post::Token(token) => {
+                self.shards.iter_mut().for_each(|shard| shard.send(Command::Token(token.clone())));
+            }
         }
     }
 
@@ -209,8 +236,8 @@ impl Supervisor {
         while self.drained < self.shards.len() {
             let behind = self.shards.iter().any(ShardThread::is_behind);
             let round_ends = self.round.deadline;
-            let (wake, exits, posts, scrapes) =
-                (&self.wake, &mut self.exits, &mut self.posts, &mut self.scrapes);
+            let (wake, exits, findings, scrapes) =
+                (&self.wake, &mut self.exits, &mut self.findings, &mut self.scrapes);
             tokio::select! {
                 () = wake.woken() => {}
                 () = tokio::time::sleep(RETRY_INTERVAL), if behind => {}
@@ -218,7 +245,7 @@ impl Supervisor {
                 () = until(drain_ends), if drain_ends.is_some() => {
                     return Err("the drain did not end by its deadline; ending without it".to_owned());
                 }
-                Some(post) = posts.recv() => self.post(post),
+                Some(finding) = findings.recv() => self.found(part, finding),
                 Some(scrape) = scrapes.recv() => self.begin_round(scrape),
                 Some(exit) = exits.recv() => self.exited(&exit)?,
                 signal = signals.next() => match drain_ends {
@@ -237,6 +264,15 @@ impl Supervisor {
         self.listeners.iter().for_each(JoinHandle::abort);
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn found<P: Part>(&mut self, part: &mut P, finding: Finding) {
+        let mut posts = Vec::new();
+        match finding {
+            Finding::Post(post) => posts.push(post),
+            Finding::Reviewed { connection, result } => part.reviewed(connection, result, &mut posts),
+        }
+        posts.into_iter().for_each(|post| self.post(post));
     }
 
     fn publish_readiness(&self, now: Readiness) {

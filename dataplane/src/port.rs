@@ -128,6 +128,16 @@ pub enum Verdict {
 /// Why a name has no address, Go-shaped (`lookup NAME: no such host`).
 pub type ResolveError = String;
 
+/// A bearer token (RFC 6750), which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({} bytes)", self.0.len())
+    }
+}
+
 /// Control → shard. `S` is the driver's socket type.
 #[derive(Debug)]
 pub enum Command<S> {
@@ -146,6 +156,8 @@ pub enum Command<S> {
     AgentTls(Arc<rustls::ServerConfig>),
     /// Agent: keep connections to this server. Replaces the earlier target; existing connections stay.
     Server(ServerTarget),
+    /// Agent: the bearer token to say Hello with from now on. Connections that run are not told.
+    Token(Token),
     /// Server: the answer to [`Event::AgentPresented`].
     Verdict {
         /// Which connection.

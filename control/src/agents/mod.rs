@@ -2,3 +2,5 @@
 
 pub(crate) mod registry;
 pub(crate) mod remedy;
+pub(crate) mod reviews;
+pub(crate) mod token;

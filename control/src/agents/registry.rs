@@ -1,7 +1,7 @@
 //! Who is connected: admits agents that presented themselves, keeps the routes, tells who came and went.
 //!
-//! What a certificate proves was proved in the handshake; which claims an agent may make is not decided yet: every
-//! agent with a certificate of the cluster's CA is believed.
+//! Who an agent is was proved before, by a certificate in the handshake or by a token that was reviewed; which claims
+//! an agent may make is not decided yet: every one of the cluster's is believed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -50,17 +50,18 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Decides on an agent. When it is accepted, [`Self::routes`] has changed.
+    /// Decides on an agent, of whom `authentication` says whether it is one. When it is accepted, [`Self::routes`] has
+    /// changed.
     pub(crate) fn present(
         &mut self,
         connection: ConnectionKey,
         hello: &Hello,
-        authenticated: bool,
+        authentication: Result<(), String>,
         remote: SocketAddr,
         now: Instant,
         welcome: &Welcome,
     ) -> Verdict {
-        match self.admit(connection, hello, authenticated, remote, now) {
+        match authentication.and_then(|()| self.admit(connection, hello, remote, now)) {
             Ok(()) => Verdict::Accept(welcome.clone()),
             Err(reason) => {
                 self.refused += 1;
@@ -73,13 +74,9 @@ impl Registry {
         &mut self,
         connection: ConnectionKey,
         hello: &Hello,
-        authenticated: bool,
         remote: SocketAddr,
         now: Instant,
     ) -> Result<(), String> {
-        if !authenticated {
-            return Err("no client certificate: start the agent with --agent-cert and --agent-key".to_owned());
-        }
         let id = hello.agent_id.as_str();
         if id.is_empty() || id.len() > AGENT_ID_BYTES_MAX || id.chars().any(char::is_control) {
             return Err(format!("the agent id is empty, above {AGENT_ID_BYTES_MAX} bytes or not printable"));
@@ -172,7 +169,7 @@ mod tests {
 
     fn present(registry: &mut Registry, index: u32, hello: &Hello) -> Verdict {
         let remote = "127.0.0.1:1".parse().unwrap();
-        registry.present(key(index), hello, true, remote, Instant::now(), &Welcome::default())
+        registry.present(key(index), hello, Ok(()), remote, Instant::now(), &Welcome::default())
     }
 
     #[test]
@@ -225,9 +222,10 @@ mod tests {
             assert!(matches!(present(&mut registry, 0, hello), Verdict::Refuse(_)), "{hello:?}");
         }
         let remote = "127.0.0.1:1".parse().unwrap();
+        let unknown = Err("who are you".to_owned());
         let verdict =
-            registry.present(key(0), &hello("a", 1), false, remote, Instant::now(), &Welcome::default());
-        assert!(matches!(verdict, Verdict::Refuse(reason) if reason.contains("--agent-cert")));
+            registry.present(key(0), &hello("a", 1), unknown, remote, Instant::now(), &Welcome::default());
+        assert!(matches!(verdict, Verdict::Refuse(reason) if reason == "who are you"));
         assert_eq!((registry.refused(), registry.agents()), (6, 0));
     }
 }

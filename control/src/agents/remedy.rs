@@ -49,6 +49,29 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "give --agent-cert and --agent-key",
     ),
     (
+        &["no token:"],
+        "start the agent with --service-account-token-path: this server knows agents by tokens",
+        "give --service-account-token-path: this server knows agents by tokens",
+    ),
+    (
+        &["the token could not be reviewed", "did not review the token", "said nothing of the token"],
+        "check that the API in --kubeconfig answers, and that its user may create tokenreviews (ClusterRole \
+         system:auth-delegator)",
+        "the server cannot ask the Kubernetes API about tokens: its log says why",
+    ),
+    (
+        &["the token is not for the audience"],
+        "let the agent's token be projected for --authentication-audience",
+        "let the token be projected for the server's --authentication-audience (serviceAccountToken.audience)",
+    ),
+    (
+        &["the token is of", "the token was not authenticated"],
+        "give the agent a token of the service account in --agent-namespace and --agent-service-account that has not \
+         expired",
+        "give --service-account-token-path a token of the service account that the server's \
+         --agent-service-account names; kubelet renews a projected one",
+    ),
+    (
         &["InvalidPurpose", "UnsupportedCertificate"],
         "the agent's certificate needs clientAuth, the server's serverAuth as extended key usage",
         "the agent's certificate needs clientAuth, the server's serverAuth as extended key usage",

@@ -6,6 +6,7 @@
 
 pub(crate) mod cli;
 pub(crate) mod egress_proxy;
+pub(crate) mod token_file;
 pub(crate) mod validate;
 pub(crate) mod values;
 
@@ -27,7 +28,10 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 
 use cli::Transport;
+use token_file::TokenFile;
 use values::Shown;
+
+use crate::agents::reviews::TokenAuth;
 
 /// How long both ends drain when `--graceful-shutdown-timeout` is not given.
 pub(crate) const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(25);
@@ -163,6 +167,35 @@ pub(crate) struct TcpFrontends {
     pub(crate) tls: Arc<rustls::ServerConfig>,
 }
 
+/// How a server knows its agents.
+#[derive(Debug)]
+pub(crate) enum AgentAuth {
+    /// `--cluster-ca-cert`: by certificates that these have signed.
+    Certificates(Arc<RootCertStore>),
+    /// `--agent-namespace` and what belongs to it: by tokens of a service account.
+    Tokens(TokenAuth),
+}
+
+impl AgentAuth {
+    /// Whose certificates are asked for.
+    pub(crate) fn roots(&self) -> Option<&Arc<RootCertStore>> {
+        match self {
+            Self::Certificates(roots) => Some(roots),
+            Self::Tokens(_) => None,
+        }
+    }
+
+    /// Whose tokens are asked for, for logs.
+    pub(crate) fn service_account(&self) -> Option<String> {
+        match self {
+            Self::Certificates(_) => None,
+            Self::Tokens(TokenAuth { expected, .. }) => {
+                Some(format!("{}/{}", expected.namespace, expected.service_account))
+            }
+        }
+    }
+}
+
 /// What `adit server` runs with.
 #[derive(Debug)]
 pub(crate) struct ServerConfig {
@@ -170,8 +203,8 @@ pub(crate) struct ServerConfig {
     pub(crate) common: Common,
     /// `--cluster-cert`, `--cluster-key`.
     pub(crate) identity: Identity,
-    /// `--cluster-ca-cert`: who may sign agents.
-    pub(crate) agent_roots: Arc<RootCertStore>,
+    /// How agents are known.
+    pub(crate) agent_auth: AgentAuth,
     /// Where kube-apiserver connects.
     pub(crate) frontends: Frontends,
     /// `--agent-bind-address`, `--agent-port` (UDP, and TCP on the same port).
@@ -209,8 +242,10 @@ pub(crate) struct ServerConfig {
 pub(crate) struct AgentConfig {
     /// Shared settings.
     pub(crate) common: Common,
-    /// `--agent-cert`, `--agent-key`.
-    pub(crate) identity: Identity,
+    /// `--agent-cert`, `--agent-key`; an agent with a token may have none.
+    pub(crate) identity: Option<Identity>,
+    /// `--service-account-token-path` and what is in it.
+    pub(crate) token: Option<TokenFile>,
     /// `--ca-cert`: who may sign servers.
     pub(crate) server_roots: Arc<RootCertStore>,
     /// `--proxy-server-host`: an address or a name. The server's certificate must carry it.

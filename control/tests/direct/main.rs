@@ -38,4 +38,5 @@ mod routing;
 mod shards;
 mod support;
 mod tls;
+mod tokens;
 mod tunnels;

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -94,6 +96,35 @@ func TestOurAgentAtOldServer(t *testing.T) {
 				t.Errorf("the agent claims %q", claims)
 			}
 		})
+	}
+}
+
+// An old server that knows agents by a token: an agent that shows an old one is
+// refused, and shows the new one once it is in the file.
+func TestOurAgentToken(t *testing.T) {
+	server := serverdouble.Start(t, serverdouble.Options{
+		TLS: harness.ServerTLS(t), ID: "old", Count: 1, Token: "renewed.by.kubelet",
+	})
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("expired")
+	agent := harness.StartAgent(t, "new", server.Address, overTCP, "--service-account-token-path", file)
+	harness.MustWithin(t, 10*time.Second, "a refusal", func() error {
+		if server.Refused.Load() == 0 {
+			return errors.New("nobody was refused")
+		}
+		return nil
+	})
+	write("renewed.by.kubelet")
+	harness.MustWithin(t, 20*time.Second, "the agent's connection", agent.Ready)
+	echo := harness.Listen(t, "127.0.0.1", harness.Echo)
+	if err := through(server, 5*time.Second, echo.Address, 1, 100_000); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -216,7 +216,7 @@ func TestReusableTunnelCutOff(t *testing.T) {
 		for _, conn := range conns {
 			ends.Go(func() { _ = conn.Close() })
 		}
-		if err := echoed(shared, time.Second, echo.Address, round, 10_000); err != nil {
+		if err := echoed(shared, 5*time.Second, echo.Address, round, 10_000); err != nil {
 			t.Fatalf("round %d, while downloads are cut off: %v", round, err)
 		}
 	}

@@ -25,9 +25,9 @@ var ways = []struct {
 }{
 	{"uds", harness.UDS, cluster.Quic, ""},
 	{"tcp", harness.TCP, cluster.Quic, ""},
-	{"grpc", harness.GRPC, cluster.Quic, "uring"},
+	{"grpc, agent with a token", harness.GRPC, cluster.Token, "uring"},
 	{"grpc, agent over TCP", harness.GRPC, cluster.Tcp, "epoll"},
-	{"grpc, old agent", harness.GRPC, cluster.Old, "uring"},
+	{"grpc, old agent with a token", harness.GRPC, cluster.Old, "uring"},
 }
 
 // TestKubernetes brings a cluster up for each way, because kube-apiserver reads

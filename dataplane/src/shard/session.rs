@@ -275,7 +275,7 @@ impl<D: DatagramDriver> Shard<D> {
                 session.draining = true;
                 self.on_less(conn);
             }
-            // Tokens are looked at when there is token authentication; counts when there are several servers.
+            // A token is reviewed when a connection begins; counts are looked at when there are several servers.
             (ControlMessage::Token(_) | ControlMessage::ServerCount(_), State::Ready) => {}
             (message, _) => return Err(WireError::Unexpected(message.name())),
         }

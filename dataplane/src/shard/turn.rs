@@ -6,6 +6,7 @@ use adit_io::DatagramDriver;
 
 use super::Shard;
 use super::timers::Timer;
+use crate::config::Role;
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, COMPLETIONS_PER_TURN_MAX, STARVED_PAUSE, TUNNELS_MAX, TUNNELS_PER_TURN_MAX,
 };
@@ -71,6 +72,11 @@ impl<D: DatagramDriver> Shard<D> {
                 self.move_dials_from_suspects();
             }
             Command::Policy(policy) => self.policy = policy,
+            Command::Token(token) => {
+                if let Role::Agent(role) = &mut self.config.role {
+                    role.hello.token = token.0;
+                }
+            }
             Command::Resolved { key, result } => self.on_resolved(key, result),
             Command::Stats => self.report(),
             Command::Drain { deadline } => self.start_drain(deadline),

@@ -15,6 +15,9 @@ pub(crate) struct AgentFlags {
     /// Its private key (PEM)
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) agent_key: String,
+    /// Token of the agent's service account, for servers that know agents by it; read again when it changes
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) service_account_token_path: String,
     /// CA that signed the server's certificate (PEM)
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) ca_cert: String,
@@ -99,8 +102,6 @@ pub(crate) struct LaterAgentFlags {
     enable_profiling: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_contention_profiling: Option<String>,
-    #[arg(long, hide = true)]
-    service_account_token_path: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     sync_forever: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
@@ -119,8 +120,6 @@ pub(crate) struct LaterAgentFlags {
     kube_api_content_type: Option<String>,
 }
 
-const TOKENS: &str = "token authentication is not in this version: use --agent-cert and --agent-key, and leave this \
-                      flag out";
 const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
 
 impl LaterAgentFlags {
@@ -130,7 +129,6 @@ impl LaterAgentFlags {
         vec![
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
-            ("--service-account-token-path", self.service_account_token_path.as_deref(), &[""], TOKENS),
             (
                 "--sync-forever",
                 self.sync_forever.as_deref(),

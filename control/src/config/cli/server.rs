@@ -89,6 +89,19 @@ pub(crate) struct ServerFlags {
     /// How long running tunnels may go on after SIGTERM; unset: 25s; 0: not at all
     #[arg(long, value_name = "DURATION")]
     pub(crate) graceful_shutdown_timeout: Option<GoDuration>,
+    /// Namespace of the agents' service account: with it agents are known by tokens, which the Kubernetes API reviews,
+    /// instead of certificates
+    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    pub(crate) agent_namespace: String,
+    /// The agents' service account
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) agent_service_account: String,
+    /// What the agents' tokens are for
+    #[arg(long, value_name = "AUDIENCE", default_value = "")]
+    pub(crate) authentication_audience: String,
+    /// How the Kubernetes API is reached; unset: as a pod of the cluster
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) kubeconfig: String,
     /// How long an agent's answer to a dial is waited for, at most 30s; and how long an agent of Konnectivity's may
     /// take nothing while a dial waits for it, before its connection is given up. Unset or 0: 30s, and without end
     #[arg(long, value_name = "DURATION", default_value = "0s")]
@@ -128,14 +141,6 @@ pub(crate) struct LaterServerFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_contention_profiling: Option<String>,
     #[arg(long, hide = true)]
-    agent_namespace: Option<String>,
-    #[arg(long, hide = true)]
-    agent_service_account: Option<String>,
-    #[arg(long, hide = true)]
-    authentication_audience: Option<String>,
-    #[arg(long, hide = true)]
-    kubeconfig: Option<String>,
-    #[arg(long, hide = true)]
     kubeconfig_qps: Option<String>,
     #[arg(long, hide = true)]
     kubeconfig_burst: Option<String>,
@@ -155,9 +160,8 @@ pub(crate) type Later<'a> = (&'static str, Option<&'a str>, &'static [&'static s
 
 /// Spellings of a boolean flag that is off.
 pub(super) const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
-const TOKENS: &str = "token authentication is not in this version: give agents certificates and the CA that signed \
-                      them as --cluster-ca-cert, and leave this flag out";
-const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
+const REVIEWS: &str =
+    "there is one way to speak to the Kubernetes API, which only reviews tokens: leave this flag out";
 /// What to say about leases.
 pub(super) const LEASES: &str = "leases are not in this version: leave this flag out";
 /// What to say about profiles.
@@ -169,17 +173,13 @@ impl LaterServerFlags {
         vec![
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
-            ("--agent-namespace", self.agent_namespace.as_deref(), &[""], TOKENS),
-            ("--agent-service-account", self.agent_service_account.as_deref(), &[""], TOKENS),
-            ("--authentication-audience", self.authentication_audience.as_deref(), &[""], TOKENS),
-            ("--kubeconfig", self.kubeconfig.as_deref(), &[""], KUBERNETES),
-            ("--kubeconfig-qps", self.kubeconfig_qps.as_deref(), &["0"], KUBERNETES),
-            ("--kubeconfig-burst", self.kubeconfig_burst.as_deref(), &["0"], KUBERNETES),
+            ("--kubeconfig-qps", self.kubeconfig_qps.as_deref(), &["0"], REVIEWS),
+            ("--kubeconfig-burst", self.kubeconfig_burst.as_deref(), &["0"], REVIEWS),
             (
                 "--kube-api-content-type",
                 self.kube_api_content_type.as_deref(),
                 &["application/vnd.kubernetes.protobuf"],
-                KUBERNETES,
+                REVIEWS,
             ),
             ("--enable-lease-controller", self.enable_lease_controller.as_deref(), OFF, LEASES),
             ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),

@@ -11,6 +11,7 @@ use super::files::{self, Usage};
 use super::{Problems, agent_shards, common, drain_time, id};
 use crate::config::cli::AgentFlags;
 use crate::config::egress_proxy::egress_proxy;
+use crate::config::token_file::TokenFile;
 use crate::config::values::{Shown, list_items};
 use crate::config::{AgentConfig, Identity, SERVER_KEEP_ALIVE, without_brackets};
 
@@ -52,11 +53,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     }
     problems.take(agent_identifiers(&flags.agent_identifiers));
     let (agent_id, _) = id(&mut problems, "--agent-id", &flags.agent_id);
-    let identity = problems.take(files::identity(
-        ("--agent-cert", &flags.agent_cert),
-        ("--agent-key", &flags.agent_key),
-        Usage::Client,
-    ));
+    let (identity, token) = identity_and_token(&mut problems, flags);
     let server_roots = if flags.ca_cert.is_empty() {
         problems.add("--ca-cert", "name the CA that signed the server's certificate");
         None
@@ -64,9 +61,9 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         problems.take(files::roots("--ca-cert", &flags.ca_cert))
     };
     let protocols = problems.take(alpn_protocols(&flags.alpn_proto));
-    let server_tls = match (&identity, &server_roots, protocols) {
-        (Some(identity), Some(roots), Some(protocols)) => {
-            problems.take(server_tls(identity, Arc::clone(roots), &protocols))
+    let server_tls = match (&server_roots, protocols) {
+        (Some(roots), Some(protocols)) => {
+            problems.take(server_tls(identity.as_ref(), Arc::clone(roots), &protocols))
         }
         _ => None,
     };
@@ -74,8 +71,8 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
         problems.take(egress_proxy(environment, host, server_port)).flatten()
     });
-    let (Some(server_host), Some(identity), Some(server_roots), Some(server_tls), true) =
-        (server_host, identity, server_roots, server_tls, problems.is_empty())
+    let (Some(server_host), Some(server_roots), Some(server_tls), true) =
+        (server_host, server_roots, server_tls, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -91,6 +88,7 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
             ],
         ),
         identity,
+        token,
         server_roots,
         server_host,
         server_port,
@@ -109,13 +107,36 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     })
 }
 
+/// By what servers know this agent: a certificate, a token, or both.
+fn identity_and_token(problems: &mut Problems, flags: &AgentFlags) -> (Option<Identity>, Option<TokenFile>) {
+    let path = &flags.service_account_token_path;
+    let token = if path.is_empty() { None } else { problems.take(TokenFile::read(path)) };
+    if flags.agent_cert.is_empty() && flags.agent_key.is_empty() {
+        if path.is_empty() {
+            problems.add(
+                "--agent-cert, --agent-key",
+                "no server could know this agent: name its certificate and key (adit certs makes a pair to try out), \
+                 or its token with --service-account-token-path",
+            );
+        }
+        return (None, token);
+    }
+    let identity = problems.take(files::identity(
+        ("--agent-cert", &flags.agent_cert),
+        ("--agent-key", &flags.agent_key),
+        Usage::Client,
+    ));
+    (identity, token)
+}
+
 /// What the server is met with over TCP.
 fn server_tls(
-    identity: &Identity,
+    identity: Option<&Identity>,
     roots: Arc<RootCertStore>,
     protocols: &[String],
 ) -> Result<Arc<rustls::ClientConfig>, String> {
-    agent_client_config(identity.chain.clone(), identity.key.clone_key(), roots, protocols)
+    let identity = identity.map(|identity| (identity.chain.clone(), identity.key.clone_key()));
+    agent_client_config(identity, roots, protocols)
         .map_err(|error| format!("--agent-cert, --agent-key: {error}"))
 }
 

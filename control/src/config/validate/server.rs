@@ -5,13 +5,16 @@ use std::sync::Arc;
 use adit_dataplane::limits::ANSWER_TIME_MAX;
 use adit_dataplane::route::Strategy;
 use adit_dataplane::stream::tls::agent_port_config;
-use rustls::RootCertStore;
+use kube::config::Kubeconfig;
 
 use super::files::{self, Usage};
 use super::frontends::{TlsOptions, frontends, tls_options};
 use super::{Problems, common, drain_time, id, server_shards};
+use crate::agents::reviews::TokenAuth;
+use crate::agents::token::Expected;
 use crate::config::cli::ServerFlags;
-use crate::config::{Identity, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, ServerConfig};
+use crate::config::values::Shown;
+use crate::config::{AgentAuth, Identity, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, ServerConfig};
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -44,18 +47,14 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         ("--cluster-key", &flags.cluster_key),
         Usage::Server,
     ));
-    let agent_roots = agent_roots(&mut problems, flags);
-    let agents_tls = match (&identity, &agent_roots, &tls_options) {
-        (Some(identity), Some(roots), Some(options)) => {
-            problems.take(agents_tls(identity, Arc::clone(roots), options))
-        }
+    let agent_auth = agent_auth(&mut problems, flags);
+    let agents_tls = match (&identity, &agent_auth, &tls_options) {
+        (Some(identity), Some(auth), Some(options)) => problems.take(agents_tls(identity, auth, options)),
         _ => None,
     };
-    let dial_timeout = flags.backend_dial_timeout.0;
-    let answer_time =
-        if dial_timeout.is_zero() { ANSWER_TIME_MAX } else { dial_timeout.min(ANSWER_TIME_MAX) };
-    let (Some(frontends), Some(identity), Some(agent_roots), Some(agents_tls), Some(strategies), true) =
-        (frontends, identity, agent_roots, agents_tls, strategies, problems.is_empty())
+    let dial_timeout = Some(flags.backend_dial_timeout.0).filter(|time| !time.is_zero());
+    let (Some(frontends), Some(identity), Some(agent_auth), Some(agents_tls), Some(strategies), true) =
+        (frontends, identity, agent_auth, agents_tls, strategies, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -73,7 +72,7 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
             ],
         ),
         identity,
-        agent_roots,
+        agent_auth,
         frontends,
         agent,
         agents_tls,
@@ -86,32 +85,78 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         drain_time: drain_time(flags.graceful_shutdown_timeout),
         keep_alive: flags.keepalive_time.0.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX),
         frontend_keep_alive: flags.frontend_keepalive_time.0.max(KEEP_ALIVE_MIN),
-        answer_time,
-        retire_after: (!dial_timeout.is_zero()).then_some(dial_timeout),
+        answer_time: dial_timeout.unwrap_or(ANSWER_TIME_MAX).min(ANSWER_TIME_MAX),
+        retire_after: dial_timeout,
     })
 }
 
 /// What agents that come over TCP are met with.
 fn agents_tls(
     identity: &Identity,
-    roots: Arc<RootCertStore>,
+    auth: &AgentAuth,
     options: &TlsOptions,
 ) -> Result<Arc<rustls::ServerConfig>, String> {
+    let roots = auth.roots().map(Arc::clone);
     let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
     agent_port_config(chain, key, roots, options.min_version, options.tls12_suites.as_deref())
         .map_err(|error| format!("--cluster-cert, --cluster-key: {error}"))
 }
 
-/// Who may be an agent: without a CA nobody is authenticated, so that is refused rather than served.
-fn agent_roots(problems: &mut Problems, flags: &ServerFlags) -> Option<Arc<RootCertStore>> {
-    if flags.cluster_ca_cert.is_empty() {
+/// Who may be an agent: whoever has a certificate, or whoever has a token. Without either nobody is authenticated, so
+/// that is refused rather than served.
+fn agent_auth(problems: &mut Problems, flags: &ServerFlags) -> Option<AgentAuth> {
+    let ServerFlags { agent_namespace, agent_service_account, authentication_audience, .. } = flags;
+    let of_tokens = [
+        ("--agent-namespace", agent_namespace),
+        ("--agent-service-account", agent_service_account),
+        ("--authentication-audience", authentication_audience),
+    ];
+    let by_tokens = of_tokens.iter().any(|(_, value)| !value.is_empty());
+    let kubeconfig = kubeconfig(problems, &flags.kubeconfig);
+    if !by_tokens && flags.cluster_ca_cert.is_empty() {
         problems.add(
             "--cluster-ca-cert",
             "agents would not be authenticated: name the CA that signed their certificates here (adit certs makes \
-             one to try out), or turn on token authentication with --agent-namespace, --agent-service-account and \
-             --authentication-audience (not in this version)",
+             one to try out), or have their tokens reviewed with --agent-namespace, --agent-service-account and \
+             --authentication-audience",
         );
         return None;
     }
-    problems.take(files::roots("--cluster-ca-cert", &flags.cluster_ca_cert))
+    if !by_tokens {
+        let roots = problems.take(files::roots("--cluster-ca-cert", &flags.cluster_ca_cert));
+        return roots.map(AgentAuth::Certificates);
+    }
+    for (flag, _) in of_tokens.iter().filter(|(_, value)| value.is_empty()) {
+        problems.add(
+            flag,
+            "agents are known by tokens: give all of --agent-namespace, --agent-service-account and \
+                            --authentication-audience",
+        );
+    }
+    if !flags.cluster_ca_cert.is_empty() {
+        problems.add(
+            "--cluster-ca-cert",
+            "agents are known by tokens or by certificates, not by both: leave it out, or leave out \
+             --agent-namespace, --agent-service-account and --authentication-audience",
+        );
+    }
+    let expected = Expected {
+        namespace: agent_namespace.clone(),
+        service_account: agent_service_account.clone(),
+        audience: authentication_audience.clone(),
+    };
+    Some(AgentAuth::Tokens(TokenAuth { expected, kubeconfig: kubeconfig.map(Box::new) }))
+}
+
+/// What `--kubeconfig` names. It is read where nothing is asked of it, too: a wrong one is told of early.
+fn kubeconfig(problems: &mut Problems, path: &str) -> Option<Kubeconfig> {
+    if path.is_empty() {
+        return None;
+    }
+    problems.take(Kubeconfig::read_from(path).map_err(|error| {
+        format!(
+            "--kubeconfig: cannot use {} ({error}): check the path and that it is a kubeconfig",
+            Shown(path)
+        )
+    }))
 }

@@ -1,5 +1,6 @@
 //! What the tests are made of.
 
+pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod metrics;
 pub(crate) mod ports;

@@ -24,49 +24,64 @@ const (
 	Quic Agent = "quic"
 	// Tcp is adit's agent, which comes by TCP alone.
 	Tcp Agent = "tcp"
-	// Old is the double of Konnectivity's Go agent.
+	// Token is adit's agent, which shows a service account's token and no
+	// certificate.
+	Token Agent = "token"
+	// Old is the double of Konnectivity's Go agent, which shows a token as it does
+	// in every published recipe.
 	Old Agent = "old agent"
 )
+
+// showsToken says whether the server knows the agent by a token, and not by a
+// certificate.
+func (a Agent) showsToken() bool { return a == Token || a == Old }
 
 // start starts the agent; to be called in the node's namespace.
 func (a Agent) start(c *Cluster, port string) {
 	if a == Old {
 		harness.StartProcess(c.t, c.dir, "agent", os.Args[0], oldAgentVerb, controlPlaneAddress+":"+port,
-			harness.Cert("ca.crt"), harness.Cert("agent.crt"), harness.Cert("agent.key"))
+			harness.Cert("ca.crt"), c.tokenFile())
 		return
 	}
 	transport := "auto"
 	if a == Tcp {
 		transport = "tcp"
 	}
-	harness.StartProcess(c.t, c.dir, "agent", harness.Program(),
+	flags := []string{
 		"agent", "--agent-id", "node-1", "--io", harness.Driver(), "--transport", transport,
 		"--proxy-server-host", controlPlaneAddress, "--proxy-server-port", port,
 		"--ca-cert", harness.Cert("ca.crt"),
-		"--agent-cert", harness.Cert("agent.crt"), "--agent-key", harness.Cert("agent.key"))
+	}
+	if a == Token {
+		flags = append(flags, "--service-account-token-path", c.tokenFile())
+	} else {
+		flags = append(flags, "--agent-cert", harness.Cert("agent.crt"), "--agent-key", harness.Cert("agent.key"))
+	}
+	harness.StartProcess(c.t, c.dir, "agent", harness.Program(), flags...)
 }
 
 // runOldAgent is the process that start begins for an old agent: it runs until
 // it is killed.
 func runOldAgent(arguments []string) int {
-	if len(arguments) != 4 {
-		fmt.Fprintln(os.Stderr, "kube: old-agent: address, CA, certificate and key are needed")
+	if len(arguments) != 3 {
+		fmt.Fprintln(os.Stderr, "kube: old-agent: address, CA and token's file are needed")
 		return 2
 	}
-	config, err := oldAgentTLS(arguments[1], arguments[2], arguments[3])
+	config, err := oldAgentTLS(arguments[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kube: old-agent:", err)
 		return 2
 	}
-	agentdouble.Start(agentdouble.Options{Address: arguments[0], TLS: config, ID: "node-1"})
+	token, err := os.ReadFile(arguments[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kube: old-agent:", err)
+		return 2
+	}
+	agentdouble.Start(agentdouble.Options{Address: arguments[0], TLS: config, ID: "node-1", Token: string(token)})
 	select {}
 }
 
-func oldAgentTLS(ca, cert, key string) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, err
-	}
+func oldAgentTLS(ca string) (*tls.Config, error) {
 	bundle, err := os.ReadFile(ca)
 	if err != nil {
 		return nil, err
@@ -75,5 +90,5 @@ func oldAgentTLS(ca, cert, key string) (*tls.Config, error) {
 	if !roots.AppendCertsFromPEM(bundle) {
 		return nil, errors.New("no certificate in " + ca)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: controlPlaneAddress}, nil
+	return &tls.Config{RootCAs: roots, ServerName: controlPlaneAddress}, nil
 }

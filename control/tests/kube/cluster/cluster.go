@@ -50,8 +50,20 @@ func Start(t testing.TB, via harness.Transport, agent Agent) *Cluster {
 	net := newNodeNamespace(t)
 	etcd := c.startEtcd()
 	frontend := harness.NewFrontend(t, dir, via)
-	c.startTunnel(net, frontend, agent)
+	c.apiserverPort = harness.FreePort(t)
+	ready, agentPort := c.startServer(frontend, agent)
 	c.startApiserver(etcd, frontend)
+	if agent.showsToken() {
+		c.createCredentials()
+	}
+	err = net.do(func() error {
+		agent.start(c, agentPort)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.MustWithin(t, startLimit, "the server's /readyz", ready)
 	c.Node = newNode(t, net, c.ca)
 	c.createObjects()
 	return c
@@ -70,29 +82,27 @@ func (c *Cluster) startEtcd() string {
 	return clients
 }
 
-// startTunnel starts adit's server here and the agent at the node, and waits
-// for the agent.
-func (c *Cluster) startTunnel(net *namespace, frontend harness.Frontend, agent Agent) {
+// startServer starts adit's server here, and says how it tells that it has an
+// agent, and at which port agents find it.
+func (c *Cluster) startServer(frontend harness.Frontend, agent Agent) (ready func() error, agentPort string) {
 	t := c.t
 	t.Helper()
-	agentPort, health, admin := fmt.Sprint(harness.FreePort(t)), harness.FreePort(t), fmt.Sprint(harness.FreePort(t))
+	agentPort = fmt.Sprint(harness.FreePort(t))
+	health, admin := harness.FreePort(t), fmt.Sprint(harness.FreePort(t))
 	flags := []string{
 		"server", "--server-id", "kube", "--io", harness.Driver(),
 		"--cluster-cert", harness.Cert("server.crt"), "--cluster-key", harness.Cert("server.key"),
-		"--cluster-ca-cert", harness.Cert("ca.crt"),
 		"--agent-bind-address", controlPlaneAddress, "--agent-port", agentPort,
 		"--health-bind-address", "127.0.0.1", "--health-port", fmt.Sprint(health),
 		"--admin-bind-address", "127.0.0.1", "--admin-port", admin,
 	}
-	server := harness.StartProcess(t, c.dir, "server", harness.Program(), append(flags, frontend.Flags()...)...)
-	err := net.do(func() error {
-		agent.start(c, agentPort)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	if agent.showsToken() {
+		flags = append(flags, c.tokenFlags()...)
+	} else {
+		flags = append(flags, "--cluster-ca-cert", harness.Cert("ca.crt"))
 	}
-	harness.MustWithin(t, startLimit, "the server's /readyz", func() error { return server.Get(health, "/readyz") })
+	server := harness.StartProcess(t, c.dir, "server", harness.Program(), append(flags, frontend.Flags()...)...)
+	return func() error { return server.Get(health, "/readyz") }, agentPort
 }
 
 // startApiserver starts kube-apiserver, with the flags that matter here set as
@@ -100,7 +110,6 @@ func (c *Cluster) startTunnel(net *namespace, frontend harness.Frontend, agent A
 func (c *Cluster) startApiserver(etcd string, frontend harness.Frontend) {
 	t := c.t
 	t.Helper()
-	c.apiserverPort = harness.FreePort(t)
 	caFile := harness.WriteCA(t, c.dir, "kubernetes-ca", c.ca)
 	cert, key := harness.WritePair(t, c.dir, "apiserver", c.ca.Serving(t, []string{"localhost"}, loopback))
 	kubeletCert, kubeletKey := harness.WritePair(t, c.dir, "kubelet-client", c.ca.KubeletClient(t))

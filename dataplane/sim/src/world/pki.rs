@@ -54,9 +54,9 @@ fn make() -> Result<Pki, Box<dyn std::error::Error>> {
     let agent = tls::client_config(roots.clone(), Some(identity))?;
     let all_roots = Arc::new(roots.clone());
     let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
-    let agent_port = agent_port_config(chain, key, Arc::clone(&all_roots), TlsMinVersion::Tls13, None)?;
-    let (chain, key) = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
-    let agent_tcp = agent_client_config(chain, key, Arc::clone(&all_roots), &[])?;
+    let agent_port = agent_port_config(chain, key, Some(Arc::clone(&all_roots)), TlsMinVersion::Tls13, None)?;
+    let identity = issue(&authority, "agent.adit.test", ExtendedKeyUsagePurpose::ClientAuth)?;
+    let agent_tcp = agent_client_config(Some(identity), Arc::clone(&all_roots), &[])?;
     let mut old_agent = ClientConfig::clone(&agent_tcp);
     old_agent.alpn_protocols = vec![b"h2".to_vec()];
     let (chain, key) = issue(&authority, SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;

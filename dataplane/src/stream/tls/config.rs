@@ -94,19 +94,20 @@ pub fn frontend_config(
     min_version: TlsMinVersion,
     tls12_suites: Option<&[CipherSuite]>,
 ) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    server_config(chain, key, roots, min_version, tls12_suites, &[ALPN_HTTP_1_1, ALPN_H2])
+    server_config(chain, key, Some(roots), min_version, tls12_suites, &[ALPN_HTTP_1_1, ALPN_H2])
 }
 
-/// The configuration of the agents' TCP port: shows `chain`, demands a client certificate that `roots` verify, and
-/// speaks adit's protocol with those that offer it, Konnectivity's with all others ([`super::AgentProtocol`]). Whatever
-/// `min_version` says, a session that agrees on adit's protocol in TLS 1.2 fails.
+/// The configuration of the agents' TCP port: shows `chain`, demands a client certificate that `roots` verify (without
+/// them none is asked for: whoever comes has proved nothing yet), and speaks adit's protocol with those that offer it,
+/// Konnectivity's with all others ([`super::AgentProtocol`]). Whatever `min_version` says, a session that agrees on
+/// adit's protocol in TLS 1.2 fails.
 ///
 /// # Errors
 /// [`TlsConfigError`] when certificates, key, roots, versions or suites cannot be used.
 pub fn agent_port_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    roots: Arc<RootCertStore>,
+    roots: Option<Arc<RootCertStore>>,
     min_version: TlsMinVersion,
     tls12_suites: Option<&[CipherSuite]>,
 ) -> Result<Arc<ServerConfig>, TlsConfigError> {
@@ -116,7 +117,7 @@ pub fn agent_port_config(
 fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    roots: Arc<RootCertStore>,
+    roots: Option<Arc<RootCertStore>>,
     min_version: TlsMinVersion,
     tls12_suites: Option<&[CipherSuite]>,
     protocols: &[&[u8]],
@@ -124,7 +125,7 @@ fn server_config(
     if chain.is_empty() {
         return Err(TlsConfigError::NoCertificate);
     }
-    if roots.is_empty() {
+    if roots.as_ref().is_some_and(|roots| roots.is_empty()) {
         return Err(TlsConfigError::NoRoots);
     }
     let versions: &[&SupportedProtocolVersion] = match min_version {
@@ -133,9 +134,12 @@ fn server_config(
         _ => &[&rustls::version::TLS13],
     };
     let provider = provider(tls12_suites);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-        .build()
-        .map_err(TlsConfigError::ClientVerifier)?;
+    let verifier = match roots {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(roots) => WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(TlsConfigError::ClientVerifier)?,
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(TlsConfigError::NothingLeft)?
@@ -153,7 +157,7 @@ fn server_config(
 }
 
 /// The configuration of an agent towards its server over TCP: the server must show a certificate that `roots` verify,
-/// for the name given to [`super::TlsSession::connect`]; `chain` is shown to it.
+/// for the name given to [`super::TlsSession::connect`]; `identity`, a chain and its key, is shown where it asks.
 ///
 /// Offered are `extra_protocols` (`--alpn-proto`) in their order, then adit's protocol, then Konnectivity's. An adit
 /// server chooses the second, a Go server the third, and a load balancer in front may choose by the first;
@@ -162,12 +166,11 @@ fn server_config(
 /// # Errors
 /// [`TlsConfigError`] when certificates, key or roots cannot be used.
 pub fn agent_client_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     roots: Arc<RootCertStore>,
     extra_protocols: &[String],
 ) -> Result<Arc<ClientConfig>, TlsConfigError> {
-    if chain.is_empty() {
+    if identity.as_ref().is_some_and(|(chain, _)| chain.is_empty()) {
         return Err(TlsConfigError::NoCertificate);
     }
     if roots.is_empty() {
@@ -177,12 +180,14 @@ pub fn agent_client_config(
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
         .build()
         .map_err(TlsConfigError::ServerVerifier)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(BOTH_VERSIONS)
         .map_err(TlsConfigError::NothingLeft)?
-        .with_webpki_verifier(verifier)
-        .with_client_auth_cert(chain, key)
-        .map_err(TlsConfigError::KeyPair)?;
+        .with_webpki_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(TlsConfigError::KeyPair)?,
+    };
     config.alpn_protocols = extra_protocols.iter().map(|name| name.clone().into_bytes()).collect();
     for spoken in [ALPN_ADIT_H2, ALPN_H2] {
         // An operator may have listed them, to prefer one.

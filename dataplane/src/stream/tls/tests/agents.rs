@@ -19,9 +19,8 @@ fn identity(authority: &Authority) -> Identity {
 }
 
 fn agent_config(authority: &Authority, extra: &[&str]) -> Arc<ClientConfig> {
-    let (chain, key) = identity(authority);
     let extra: Vec<String> = extra.iter().map(|&name| name.to_owned()).collect();
-    agent_client_config(chain, key, authority.roots(), &extra).unwrap()
+    agent_client_config(Some(identity(authority)), authority.roots(), &extra).unwrap()
 }
 
 /// An agent's end that has not heard anything yet.
@@ -32,7 +31,7 @@ pub(super) fn agent(authority: &Authority) -> TlsSession {
 
 fn port(authority: &Authority, min_version: TlsMinVersion) -> Arc<ServerConfig> {
     let (chain, key) = authority.sign("adit-server", ExtendedKeyUsagePurpose::ServerAuth, 86_400);
-    agent_port_config(chain, key, authority.roots(), min_version, None).unwrap()
+    agent_port_config(chain, key, Some(authority.roots()), min_version, None).unwrap()
 }
 
 /// A Go agent, which offers what it is told to.
@@ -133,9 +132,10 @@ fn each_end_sees_the_others_certificates() {
     let authority = Authority::new();
     let (server_chain, key) = authority.sign("adit-server", ExtendedKeyUsagePurpose::ServerAuth, 86_400);
     let server =
-        agent_port_config(server_chain.clone(), key, authority.roots(), TlsMinVersion::Tls12, None).unwrap();
+        agent_port_config(server_chain.clone(), key, Some(authority.roots()), TlsMinVersion::Tls12, None)
+            .unwrap();
     let (agent_chain, key) = identity(&authority);
-    let agent = agent_client_config(agent_chain.clone(), key, authority.roots(), &[]).unwrap();
+    let agent = agent_client_config(Some((agent_chain.clone(), key)), authority.roots(), &[]).unwrap();
     let ends = Ends::met(server, agent);
     assert_eq!(ends.agent.peer_certificates(), [server_chain[0].to_vec()]);
     assert_eq!(ends.server.peer_certificates(), [agent_chain[0].to_vec()]);
@@ -251,7 +251,7 @@ fn an_agent_believes_only_its_server() {
     let authority = Authority::new();
     let foreign = Authority::called("another CA");
     let (chain, key) = authority.sign("adit-server", ExtendedKeyUsagePurpose::ServerAuth, 1800);
-    let expired = agent_port_config(chain, key, authority.roots(), TlsMinVersion::Tls12, None).unwrap();
+    let expired = agent_port_config(chain, key, Some(authority.roots()), TlsMinVersion::Tls12, None).unwrap();
     let good = || port(&authority, TlsMinVersion::Tls12);
     let table = [
         (good(), "server.example", "not valid for name", "alert: BadCertificate"),

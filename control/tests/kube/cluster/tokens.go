@@ -1,0 +1,79 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+
+	authentication "k8s.io/api/authentication/v1"
+	core "k8s.io/api/core/v1"
+	rbac "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"adit.test/counterparts/harness"
+)
+
+// As in Kubernetes' own recipe ("Set up Konnectivity service").
+const (
+	agentNamespace = "kube-system"
+	agentAccount   = "konnectivity-agent"
+	audience       = "system:konnectivity-server"
+	serverUser     = "system:konnectivity-server"
+)
+
+// tokenFile holds the agents' token, once createCredentials has made it.
+func (c *Cluster) tokenFile() string { return filepath.Join(c.dir, "token") }
+
+// tokenFlags have adit's server ask kube-apiserver, which does not run yet,
+// about agents' tokens, as a user that may do nothing else.
+func (c *Cluster) tokenFlags() []string {
+	c.t.Helper()
+	cert, key := harness.WritePair(c.t, c.dir, "konnectivity-server", c.ca.Client(c.t, "none", serverUser))
+	config := api.NewConfig()
+	config.Clusters["kubernetes"] = &api.Cluster{Server: c.host(), CertificateAuthorityData: c.ca.PEM()}
+	config.AuthInfos[serverUser] = &api.AuthInfo{ClientCertificate: cert, ClientKey: key}
+	config.Contexts["here"] = &api.Context{Cluster: "kubernetes", AuthInfo: serverUser}
+	config.CurrentContext = "here"
+	path := filepath.Join(c.dir, "konnectivity-server.conf")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		c.t.Fatal(err)
+	}
+	return []string{
+		"--agent-namespace", agentNamespace, "--agent-service-account", agentAccount,
+		"--authentication-audience", audience, "--kubeconfig", path,
+	}
+}
+
+// createCredentials lets the server have tokens reviewed, and writes one of the
+// agents' service account.
+func (c *Cluster) createCredentials() {
+	t, ctx := c.t, c.t.Context()
+	t.Helper()
+	binding := &rbac.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: serverUser},
+		RoleRef:    rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
+		Subjects:   []rbac.Subject{{APIGroup: rbac.GroupName, Kind: rbac.UserKind, Name: serverUser}},
+	}
+	if _, err := c.Client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	accounts := c.Client.CoreV1().ServiceAccounts(agentNamespace)
+	// The namespace is made by kube-apiserver itself, shortly after its start.
+	harness.MustWithin(t, startLimit, "the agents' service account", func() error {
+		account := &core.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: agentAccount}}
+		_, err := accounts.Create(ctx, account, metav1.CreateOptions{})
+		return err
+	})
+	seconds := int64(3600)
+	request := &authentication.TokenRequest{Spec: authentication.TokenRequestSpec{
+		Audiences: []string{audience}, ExpirationSeconds: &seconds,
+	}}
+	answer, err := accounts.CreateToken(ctx, agentAccount, request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.tokenFile(), []byte(answer.Status.Token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
