@@ -18,11 +18,12 @@ use crate::config::AgentConfig;
 use crate::config::cli::{Transport, driver_word};
 use crate::config::token_file::TokenFile;
 use crate::config::values::protocol_names;
+use crate::kubernetes::count::keep_counting;
 use crate::resolve::Resolver;
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
 use crate::supervise::{Figures, Finding, Part, Post, Supervisor};
-use crate::{random, udp};
+use crate::{kubernetes, random, udp};
 
 /// Between two looks at the token's file. Upstream's agent reads it at each attempt to connect.
 const TOKEN_READ_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,6 +35,13 @@ const TOKEN_READ_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
     let signals = Signals::listen().map_err(|e| format!("cannot listen for signals: {e}"))?;
     log_configuration(&config);
+    let counting = match config.counting.clone() {
+        Some(counting) => {
+            let needs = format!("list leases in {}", counting.namespace);
+            Some((kubernetes::client(config.kubeconfig.as_deref(), &needs).await?, counting))
+        }
+        None => None,
+    };
     let resolver = Resolver::new();
     let mut supervisor = Supervisor::new(
         ("--health-server-port", &config.health),
@@ -79,7 +87,10 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), String> {
         tokio::spawn(keep_finding(server, resolver, first, config.sync_interval, asked, findings.clone()));
     }
     if let Some(file) = config.token.clone() {
-        tokio::spawn(keep_reading(file, findings));
+        tokio::spawn(keep_reading(file, findings.clone()));
+    }
+    if let Some((client, counting)) = counting {
+        tokio::spawn(keep_counting(client, counting, findings));
     }
     supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await
 }
@@ -110,6 +121,7 @@ fn plans(config: &AgentConfig, mtu: u16) -> Result<Vec<ShardPlan>, String> {
                 tcp_tls: Some(Arc::clone(&config.server_tls)),
                 keep_alive: config.keep_alive,
                 connections: config.connections,
+                sync_forever: config.sync_forever,
                 retry_interval: config.sync_interval,
                 retry_interval_max: config.sync_interval_cap,
                 first_shard,
@@ -157,6 +169,8 @@ fn log_configuration(config: &AgentConfig) {
         sync_interval_cap = ?config.sync_interval_cap,
         drain_time = ?config.drain_time,
         connections = config.connections,
+        sync_forever = config.sync_forever,
+        counts_leases = config.counting.is_some(),
         io = driver_word(common.io),
         shards = common.shards,
         pinned = common.pinned,

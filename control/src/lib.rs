@@ -4,6 +4,7 @@
 //!   bin/adit ──▶ config (flags → validated) ──▶ server | agent (the control loop)
 //!                                                 ├─ shards    threads that carry the bytes
 //!                                                 ├─ agents    who is connected, routes
+//!                                                 ├─ kubernetes  tokens and leases
 //!                                                 ├─ resolve   names
 //!                                                 └─ admin     health and metrics over HTTP
 //!                demo, certs, forward: tools that stand beside it
@@ -25,6 +26,7 @@ mod cpus;
 mod demo;
 mod forward;
 mod frontends;
+mod kubernetes;
 mod lifeline;
 mod logging;
 mod memory;

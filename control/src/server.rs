@@ -20,17 +20,18 @@ use crate::admin::{Readiness, http};
 use crate::agent_port::{self, AgentPort};
 use crate::agents::registry::Registry;
 use crate::agents::remedy::{Side, remedy};
-use crate::agents::reviews::Reviews;
 use crate::config::cli::driver_word;
 use crate::config::values::protocol_names;
 use crate::config::{AgentAuth, ServerConfig, TcpFrontends};
+use crate::kubernetes::keep::Kept;
+use crate::kubernetes::reviews::Reviews;
 use crate::logging::Restraint;
 use crate::metrics::{Dials, outcome_word};
 use crate::shards::ShardPlan;
 use crate::shutdown::Signals;
 use crate::supervise::{Figures, Part, Post, Supervisor, listening};
 use crate::unix::{self, SocketFile};
-use crate::{frontends, random, tcp, udp};
+use crate::{frontends, kubernetes, random, tcp, udp};
 
 /// Agents whose tokens are under review; who comes above them is refused, and comes again.
 const UNDER_REVIEW_MAX: usize = 4096;
@@ -68,9 +69,7 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     let mut supervisor =
         Supervisor::new(("--health-port", &config.health), ("--admin-port", &config.admin), part.readiness())
             .await?;
-    if let AgentAuth::Tokens(auth) = &config.agent_auth {
-        part.reviews = Some(Reviews::new(auth, supervisor.findings()).await?);
-    }
+    let lease = ask_kubernetes(&config, &supervisor, &mut part).await?;
     let AgentPort { udp, tcp, address } = agent_port::bind(&config.agent, config.common.shards).await?;
     listening("agents", address);
     for plan in plans(&config, udp, address)? {
@@ -85,7 +84,27 @@ pub(crate) async fn run(config: ServerConfig) -> Result<(), String> {
     let result =
         supervisor.run(&mut part, signals, config.common.until_stdin_closes, config.drain_time).await;
     part.drain();
+    if let Some(lease) = lease {
+        lease.end().await;
+    }
     result
+}
+
+/// Prepares what the Kubernetes API is asked for, and begins to keep the server's lease.
+async fn ask_kubernetes(
+    config: &ServerConfig,
+    supervisor: &Supervisor,
+    part: &mut ServerPart,
+) -> Result<Option<Kept>, String> {
+    let kubeconfig = config.kubeconfig.as_deref();
+    if let AgentAuth::Tokens(expected) = &config.agent_auth {
+        let needs = "create tokenreviews (ClusterRole system:auth-delegator)";
+        let client = kubernetes::client(kubeconfig, needs).await?;
+        part.reviews = Some(Reviews::new(client, expected.clone(), supervisor.findings()));
+    }
+    let Some(own) = config.lease.clone() else { return Ok(None) };
+    let needs = "get, create, update, list and delete leases";
+    Ok(Some(Kept::begin(kubernetes::client(kubeconfig, needs).await?, own)))
 }
 
 /// Opens what frontends connect to, and hands it to the shards.
@@ -196,6 +215,7 @@ fn log_configuration(config: &ServerConfig) {
         mtu_max = common.mtu_max_bytes,
         agent_cas = config.agent_auth.roots().map(|roots| roots.len()),
         agent_tokens_of = config.agent_auth.service_account(),
+        lease = config.lease.as_ref().map(|own| format!("{}/{}", own.namespace, own.name())),
         "adit server"
     );
     if !common.without_effect.is_empty() {

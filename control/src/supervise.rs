@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::limits::{PASSED_CONNECTIONS_MAX, SHARDS_MAX};
-use adit_dataplane::port::{Command, ConnectionKey, Event, ServerTarget, ShardId, ShardReport, Token};
+use adit_dataplane::port::{
+    Command, ConnectionKey, Event, ServerCount, ServerTarget, ShardId, ShardReport, Token,
+};
 use adit_dataplane::route::RouteTable;
 use adit_dataplane::shard::peers;
 use adit_io::net::OwnedSocket;
@@ -45,6 +47,8 @@ pub(crate) enum Post {
     Server(ServerTarget),
     /// A new token of this agent's, for all of them.
     Token(Token),
+    /// How many servers there are, for all of them.
+    ServerCount(ServerCount),
 }
 
 /// What a task beside the loop has found.
@@ -205,6 +209,9 @@ impl Supervisor {
             }
             Post::Server(target) => {
                 self.shards.iter_mut().for_each(|shard| shard.send(Command::Server(target.clone())));
+            }
+            Post::ServerCount(count) => {
+                self.shards.iter_mut().for_each(|shard| shard.send(Command::ServerCount(count)));
             }
             Post::Token(token) => {
                 self.shards.iter_mut().for_each(|shard| shard.send(Command::Token(token.clone())));

@@ -80,6 +80,8 @@ pub struct AgentRole {
     pub tcp_tls: Option<Arc<rustls::ClientConfig>>,
     /// Silence after which a server over TCP is asked whether it is there.
     pub keep_alive: Duration,
+    /// Whether servers behind the same address are looked for over TCP however many there are said to be.
+    pub sync_forever: bool,
     /// Connections to keep; `None`: as many as the server has shards, at most
     /// [`crate::limits::AGENT_CONNECTIONS_AUTO_MAX`].
     pub connections: Option<u32>,

@@ -128,6 +128,15 @@ pub enum Verdict {
 /// Why a name has no address, Go-shaped (`lookup NAME: no such host`).
 pub type ResolveError = String;
 
+/// How many servers there are by a count of the agent's own, beside what each says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerCount {
+    /// So many, whatever the servers say.
+    Instead(u32),
+    /// So many, or as many as the servers say where that is more.
+    AtLeast(u32),
+}
+
 /// A bearer token (RFC 6750), which no log shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
@@ -156,6 +165,8 @@ pub enum Command<S> {
     AgentTls(Arc<rustls::ServerConfig>),
     /// Agent: keep connections to this server. Replaces the earlier target; existing connections stay.
     Server(ServerTarget),
+    /// Agent: how many servers are behind the server's address over TCP.
+    ServerCount(ServerCount),
     /// Agent: the bearer token to say Hello with from now on. Connections that run are not told.
     Token(Token),
     /// Server: the answer to [`Event::AgentPresented`].

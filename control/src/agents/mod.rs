@@ -2,5 +2,3 @@
 
 pub(crate) mod registry;
 pub(crate) mod remedy;
-pub(crate) mod reviews;
-pub(crate) mod token;

@@ -24,6 +24,7 @@ use adit_dataplane::carrier::egress_proxy::EgressProxy;
 use adit_dataplane::config::FrontendProtocols;
 use adit_dataplane::route::Strategy;
 use adit_io::DriverChoice;
+use kube::config::Kubeconfig;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 
@@ -31,7 +32,9 @@ use cli::Transport;
 use token_file::TokenFile;
 use values::Shown;
 
-use crate::agents::reviews::TokenAuth;
+use crate::kubernetes::count::Counting;
+use crate::kubernetes::lease::Own;
+use crate::kubernetes::token::Expected;
 
 /// How long both ends drain when `--graceful-shutdown-timeout` is not given.
 pub(crate) const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(25);
@@ -172,8 +175,8 @@ pub(crate) struct TcpFrontends {
 pub(crate) enum AgentAuth {
     /// `--cluster-ca-cert`: by certificates that these have signed.
     Certificates(Arc<RootCertStore>),
-    /// `--agent-namespace` and what belongs to it: by tokens of a service account.
-    Tokens(TokenAuth),
+    /// `--agent-namespace`, `--agent-service-account`, `--authentication-audience`: by tokens of a service account.
+    Tokens(Expected),
 }
 
 impl AgentAuth {
@@ -189,9 +192,7 @@ impl AgentAuth {
     pub(crate) fn service_account(&self) -> Option<String> {
         match self {
             Self::Certificates(_) => None,
-            Self::Tokens(TokenAuth { expected, .. }) => {
-                Some(format!("{}/{}", expected.namespace, expected.service_account))
-            }
+            Self::Tokens(expected) => Some(format!("{}/{}", expected.namespace, expected.service_account)),
         }
     }
 }
@@ -205,6 +206,10 @@ pub(crate) struct ServerConfig {
     pub(crate) identity: Identity,
     /// How agents are known.
     pub(crate) agent_auth: AgentAuth,
+    /// `--kubeconfig`; `None`: as a pod of the cluster.
+    pub(crate) kubeconfig: Option<Box<Kubeconfig>>,
+    /// `--enable-lease-controller`, `--lease-namespace`, `--lease-label`.
+    pub(crate) lease: Option<Own>,
     /// Where kube-apiserver connects.
     pub(crate) frontends: Frontends,
     /// `--agent-bind-address`, `--agent-port` (UDP, and TCP on the same port).
@@ -264,6 +269,12 @@ pub(crate) struct AgentConfig {
     pub(crate) identifiers: String,
     /// `--connections`; `None`: as many as the server has shards.
     pub(crate) connections: Option<u32>,
+    /// `--count-server-leases` and what belongs to it.
+    pub(crate) counting: Option<Counting>,
+    /// `--kubeconfig`; `None`: as a pod of the cluster.
+    pub(crate) kubeconfig: Option<Box<Kubeconfig>>,
+    /// `--sync-forever`.
+    pub(crate) sync_forever: bool,
     /// `--keepalive-time`, within [`SERVER_KEEP_ALIVE`]: silence after which a server over TCP is asked for a sign of
     /// life.
     pub(crate) keep_alive: Duration,

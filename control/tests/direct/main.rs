@@ -32,6 +32,7 @@ mod endpoints;
 mod forward;
 mod grpc;
 mod leaks;
+mod leases;
 mod lifecycle;
 mod pki;
 mod routing;

@@ -50,7 +50,7 @@ async fn the_service_accounts_token_makes_an_agent(transport: &'static str) {
         );
     }
     for log in [tunnel.server.process.log(), tunnel.agents[0].process.log()] {
-        assert!(!log.contains(TOKEN) && !log.contains("the-servers-own"), "{log}");
+        assert!(!log.contains(TOKEN) && !log.contains("the-askers-own"), "{log}");
     }
 }
 

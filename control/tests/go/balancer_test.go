@@ -45,6 +45,37 @@ func TestOldServersBehindBalancer(t *testing.T) {
 	connected("a", "c", "d")
 }
 
+// Servers that do not know of each other: with --sync-forever each is found all
+// the same, without it their count is believed.
+func TestOldServersUncounted(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		found int
+	}{{[]string{"--sync-forever"}, 3}, {nil, 1}} {
+		t.Run(fmt.Sprint(c.flags), func(t *testing.T) {
+			balancer := harness.NewBalancer(t)
+			servers := []*serverdouble.Server{oldServer(t, "a", 1), oldServer(t, "b", 1), oldServer(t, "c", 1)}
+			for _, server := range servers {
+				balancer.Add(server.Address)
+			}
+			flags := append([]string{overTCP, "--sync-interval=100ms", "--sync-interval-cap=1s"}, c.flags...)
+			agent := harness.StartAgent(t, "new", balancer.Address, flags...)
+			found := func() (n int) {
+				for _, server := range servers {
+					n += len(server.Agents())
+				}
+				return n
+			}
+			harness.MustWithin(t, 15*time.Second, "the servers", func() error {
+				if n := found(); n != c.found {
+					return fmt.Errorf("the agent has found %d", n)
+				}
+				return agent.Ready()
+			})
+		})
+	}
+}
+
 // Two old servers of one name: the agent keeps one connection, and keeps it.
 func TestDuplicateOldServer(t *testing.T) {
 	balancer := harness.NewBalancer(t)

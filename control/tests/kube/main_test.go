@@ -64,4 +64,7 @@ func overOneWay(t *testing.T, via harness.Transport, agent cluster.Agent) {
 	} {
 		t.Run(promise.name, func(t *testing.T) { promise.test(t, c) })
 	}
+	if agent.HasLease() {
+		t.Run("Lease", func(t *testing.T) { lease(t, c) })
+	}
 }

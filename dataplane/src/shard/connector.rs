@@ -6,6 +6,7 @@
 //! Whichever a server welcomes last is the one that gets new dials: the other ends with its last tunnel, and the server
 //! is told to give it none.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use adit_io::{Close, DatagramDriver};
@@ -20,7 +21,7 @@ use crate::limits::{
     AGENT_CONNECTIONS_AUTO_MAX, ATTEMPT_TIME_MAX, OLD_SERVERS_MAX, PLAIN_RETRIES, QUIC_HEAD_START,
     QUIC_PROBE_INTERVAL, SHARDS_MAX,
 };
-use crate::port::{Event, ServerTarget, ShardId, TcpRoute};
+use crate::port::{Event, ServerCount, ServerTarget, ShardId, TcpRoute};
 use crate::quic::{ConnId, LostReason};
 use crate::stream::table::Key;
 use crate::wire::{CloseCode, Welcome};
@@ -38,6 +39,12 @@ pub(super) struct Connector {
     stride: u32,
     /// Connections asked for; `None` follows the server's shards.
     wanted: Option<u32>,
+    /// Another server is looked for however many there are said to be.
+    sync_forever: bool,
+    /// What control has counted.
+    counted: Option<ServerCount>,
+    /// Of the last server that welcomed a connection over TCP: connections to each server, and servers that there are.
+    said: Option<(u32, u32)>,
     retry_interval: Duration,
     retry_interval_max: Duration,
     first_shard: u8,
@@ -89,6 +96,9 @@ impl Connector {
             first: u32::from(shard.0),
             stride: u32::from(role.shards.max(1)),
             wanted: role.connections,
+            sync_forever: role.sync_forever,
+            counted: None,
+            said: None,
             retry_interval: role.retry_interval,
             retry_interval_max: role.retry_interval_max,
             first_shard: role.first_shard,
@@ -342,10 +352,53 @@ impl<D: DatagramDriver> Shard<D> {
             self.retire(old, conn);
         }
         let Some(connector) = &mut self.connector else { return };
-        let servers = if over_tcp { welcome.server_count.clamp(1, OLD_SERVERS_MAX) } else { 1 };
-        let wanted = connector.connections_to(welcome) * servers;
-        connector.grow_to(wanted);
+        let each = connector.connections_to(welcome);
+        if over_tcp {
+            connector.said = Some((each, welcome.server_count));
+            self.look_for_servers();
+        } else {
+            connector.grow_to(each);
+            self.start_missing_links();
+        }
+    }
+
+    /// Control has counted the servers.
+    pub(super) fn on_server_count(&mut self, counted: ServerCount) {
+        if let Some(connector) = &mut self.connector {
+            connector.counted = Some(counted);
+            self.look_for_servers();
+        }
+    }
+
+    /// Over TCP one address may lead to several servers: makes place for connections to all that there are.
+    fn look_for_servers(&mut self) {
+        let servers = self.servers_to_find();
+        let Some(connector) = &mut self.connector else { return };
+        let Some((each, _)) = connector.said else { return };
+        connector.grow_to(each * servers);
         self.start_missing_links();
+    }
+
+    /// Servers of which connections are looked for over TCP: as many as there are said to be, and where the operator
+    /// does not trust the count, one more than were found.
+    fn servers_to_find(&self) -> u32 {
+        let Some(connector) = &self.connector else { return 1 };
+        let said = connector.said.map_or(1, |(_, servers)| servers);
+        let count = match connector.counted {
+            None => said,
+            Some(ServerCount::Instead(count)) => count,
+            Some(ServerCount::AtLeast(count)) => said.max(count),
+        };
+        let count = count.clamp(1, OLD_SERVERS_MAX);
+        if !connector.sync_forever {
+            return count;
+        }
+        let currents = connector.links.iter().filter_map(|link| link.current);
+        let over_tcp = currents.filter(|conn| carrier_of_conn(*conn).is_some());
+        let found: BTreeSet<&str> =
+            over_tcp.filter_map(|conn| Some(self.sessions.get(&conn)?.peer_id.as_str())).collect();
+        let found = u32::try_from(found.len()).unwrap_or(OLD_SERVERS_MAX);
+        count.max(found + 1).min(OLD_SERVERS_MAX)
     }
 
     /// Whether there are as many connections to this server as there are to be. Over TCP one address may lead to any of

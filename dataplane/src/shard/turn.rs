@@ -72,6 +72,7 @@ impl<D: DatagramDriver> Shard<D> {
                 self.move_dials_from_suspects();
             }
             Command::Policy(policy) => self.policy = policy,
+            Command::ServerCount(count) => self.on_server_count(count),
             Command::Token(token) => {
                 if let Role::Agent(role) = &mut self.config.role {
                     role.hello.token = token.0;

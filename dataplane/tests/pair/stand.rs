@@ -273,6 +273,7 @@ where
         tcp_tls: None,
         keep_alive: Duration::from_secs(35),
         connections: Some(1),
+        sync_forever: false,
         retry_interval: Duration::from_millis(100),
         retry_interval_max: Duration::from_secs(1),
         first_shard: 0,

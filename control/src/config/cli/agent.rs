@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::super::values::GoDuration;
-use super::server::{LEASES, Later, OFF, PROFILES};
+use super::super::values::{GoDuration, go_bool};
+use super::server::{Later, OFF, ONE_WAY, PROFILES};
 use super::{CountOrAuto, IoFlags, KlogFlags, LogFlags, ShardFlags, Transport};
 
 /// The flags of `adit agent`.
@@ -47,6 +47,32 @@ pub(crate) struct AgentFlags {
     /// Longest pause between attempts
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) sync_interval_cap: GoDuration,
+    /// Over TCP, look for further servers behind the same address for ever, whatever number of them is said to be there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    pub(crate) sync_forever: bool,
+    /// Over TCP, count the servers by their leases
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    pub(crate) count_server_leases: bool,
+    /// Namespace of servers' leases
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    pub(crate) lease_namespace: String,
+    /// Which leases there are servers'
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        default_value = "k8s-app=konnectivity-server",
+        alias = "lease-label"
+    )]
+    pub(crate) lease_label_selector: String,
+    /// Which count of servers counts: default (by leases where they are counted, else what servers say), or max, the
+    /// larger
+    #[arg(long, value_name = "SOURCE", default_value = "default")]
+    pub(crate) server_count_source: String,
+    /// How the Kubernetes API is reached for leases; unset: as a pod of the cluster
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) kubeconfig: String,
     /// QUIC connections to the server: auto (one for each of its shards, at most 4), or 1 to 32
     #[arg(long, value_name = "N", default_value = "auto", value_parser = super::shard_count)]
     pub(crate) connections: CountOrAuto,
@@ -102,50 +128,21 @@ pub(crate) struct LaterAgentFlags {
     enable_profiling: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     enable_contention_profiling: Option<String>,
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    sync_forever: Option<String>,
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    count_server_leases: Option<String>,
-    #[arg(long, hide = true)]
-    lease_namespace: Option<String>,
-    #[arg(long, hide = true)]
-    lease_label_selector: Option<String>,
-    #[arg(long, hide = true)]
-    lease_label: Option<String>,
-    #[arg(long, hide = true)]
-    server_count_source: Option<String>,
-    #[arg(long, hide = true)]
-    kubeconfig: Option<String>,
     #[arg(long, hide = true)]
     kube_api_content_type: Option<String>,
 }
 
-const KUBERNETES: &str = "this version does not speak to the Kubernetes API: leave this flag out";
-
 impl LaterAgentFlags {
     /// Every flag, for validation.
     pub(crate) fn all(&self) -> Vec<Later<'_>> {
-        let label: &[&str] = &["k8s-app=konnectivity-server"];
         vec![
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
             (
-                "--sync-forever",
-                self.sync_forever.as_deref(),
-                OFF,
-                "several servers behind one name are not in this version: leave this flag out",
-            ),
-            ("--count-server-leases", self.count_server_leases.as_deref(), OFF, LEASES),
-            ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),
-            ("--lease-label-selector", self.lease_label_selector.as_deref(), label, LEASES),
-            ("--lease-label", self.lease_label.as_deref(), label, LEASES),
-            ("--server-count-source", self.server_count_source.as_deref(), &["", "default"], LEASES),
-            ("--kubeconfig", self.kubeconfig.as_deref(), &[""], KUBERNETES),
-            (
                 "--kube-api-content-type",
                 self.kube_api_content_type.as_deref(),
                 &["application/vnd.kubernetes.protobuf"],
-                KUBERNETES,
+                ONE_WAY,
             ),
         ]
     }

@@ -102,6 +102,17 @@ pub(crate) struct ServerFlags {
     /// How the Kubernetes API is reached; unset: as a pod of the cluster
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) kubeconfig: String,
+    /// Say by a lease that this server is there, for agents that count servers, and remove leases of servers that are
+    /// gone
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    pub(crate) enable_lease_controller: bool,
+    /// Namespace of servers' leases
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    pub(crate) lease_namespace: String,
+    /// Labels of servers' leases
+    #[arg(long, value_name = "KEY=VALUE,…", default_value = "k8s-app=konnectivity-server")]
+    pub(crate) lease_label: String,
     /// How long an agent's answer to a dial is waited for, at most 30s; and how long an agent of Konnectivity's may
     /// take nothing while a dial waits for it, before its connection is given up. Unset or 0: 30s, and without end
     #[arg(long, value_name = "DURATION", default_value = "0s")]
@@ -146,12 +157,6 @@ pub(crate) struct LaterServerFlags {
     kubeconfig_burst: Option<String>,
     #[arg(long, hide = true)]
     kube_api_content_type: Option<String>,
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    enable_lease_controller: Option<String>,
-    #[arg(long, hide = true)]
-    lease_namespace: Option<String>,
-    #[arg(long, hide = true)]
-    lease_label: Option<String>,
 }
 
 /// A flag of [`LaterServerFlags`] (or of the agent's): its name, what was given, which values ask for nothing, and
@@ -160,10 +165,8 @@ pub(crate) type Later<'a> = (&'static str, Option<&'a str>, &'static [&'static s
 
 /// Spellings of a boolean flag that is off.
 pub(super) const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
-const REVIEWS: &str =
-    "there is one way to speak to the Kubernetes API, which only reviews tokens: leave this flag out";
-/// What to say about leases.
-pub(super) const LEASES: &str = "leases are not in this version: leave this flag out";
+/// What to say about ways to ask the Kubernetes API.
+pub(super) const ONE_WAY: &str = "there is one way to speak to the Kubernetes API: leave this flag out";
 /// What to say about profiles.
 pub(super) const PROFILES: &str = "profiles are not in this version: leave this flag out";
 
@@ -173,17 +176,14 @@ impl LaterServerFlags {
         vec![
             ("--enable-profiling", self.enable_profiling.as_deref(), OFF, PROFILES),
             ("--enable-contention-profiling", self.enable_contention_profiling.as_deref(), OFF, PROFILES),
-            ("--kubeconfig-qps", self.kubeconfig_qps.as_deref(), &["0"], REVIEWS),
-            ("--kubeconfig-burst", self.kubeconfig_burst.as_deref(), &["0"], REVIEWS),
+            ("--kubeconfig-qps", self.kubeconfig_qps.as_deref(), &["0"], ONE_WAY),
+            ("--kubeconfig-burst", self.kubeconfig_burst.as_deref(), &["0"], ONE_WAY),
             (
                 "--kube-api-content-type",
                 self.kube_api_content_type.as_deref(),
                 &["application/vnd.kubernetes.protobuf"],
-                REVIEWS,
+                ONE_WAY,
             ),
-            ("--enable-lease-controller", self.enable_lease_controller.as_deref(), OFF, LEASES),
-            ("--lease-namespace", self.lease_namespace.as_deref(), &["kube-system"], LEASES),
-            ("--lease-label", self.lease_label.as_deref(), &["k8s-app=konnectivity-server"], LEASES),
         ]
     }
 }

@@ -8,12 +8,13 @@ use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
 
 use super::files::{self, Usage};
-use super::{Problems, agent_shards, common, drain_time, id};
+use super::{Problems, agent_shards, common, drain_time, id, kubeconfig};
 use crate::config::cli::AgentFlags;
 use crate::config::egress_proxy::egress_proxy;
 use crate::config::token_file::TokenFile;
 use crate::config::values::{Shown, list_items};
 use crate::config::{AgentConfig, Identity, SERVER_KEEP_ALIVE, without_brackets};
+use crate::kubernetes::count::Counting;
 
 /// Most protocols in `--alpn-proto`: all of them go into the first packet.
 const ALPN_PROTOCOLS_MAX: usize = 16;
@@ -60,6 +61,8 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
     } else {
         problems.take(files::roots("--ca-cert", &flags.ca_cert))
     };
+    let counting = counting(&mut problems, flags);
+    let kubeconfig = kubeconfig(&mut problems, &flags.kubeconfig);
     let protocols = problems.take(alpn_protocols(&flags.alpn_proto));
     let server_tls = match (&server_roots, protocols) {
         (Some(roots), Some(protocols)) => {
@@ -99,6 +102,9 @@ pub(crate) fn agent_config(flags: &AgentFlags) -> Result<AgentConfig, Problems> 
         agent_id,
         identifiers: flags.agent_identifiers.clone(),
         connections: flags.connections.map(u32::from),
+        counting,
+        kubeconfig,
+        sync_forever: flags.sync_forever,
         sync_interval: flags.sync_interval.0,
         sync_interval_cap: flags.sync_interval_cap.0,
         health,
@@ -127,6 +133,24 @@ fn identity_and_token(problems: &mut Problems, flags: &AgentFlags) -> (Option<Id
         Usage::Client,
     ));
     (identity, token)
+}
+
+/// Whether and how servers are counted by their leases.
+fn counting(problems: &mut Problems, flags: &AgentFlags) -> Option<Counting> {
+    let at_least = match flags.server_count_source.as_str() {
+        "" | "default" => false,
+        "max" => true,
+        _ => {
+            problems.add("--server-count-source", "write default or max");
+            false
+        }
+    };
+    let counting = Counting {
+        namespace: flags.lease_namespace.clone(),
+        selector: flags.lease_label_selector.clone(),
+        at_least,
+    };
+    flags.count_server_leases.then_some(counting)
 }
 
 /// What the server is met with over TCP.

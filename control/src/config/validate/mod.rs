@@ -9,11 +9,13 @@ mod server;
 use std::fmt;
 use std::time::Duration;
 
+use kube::config::Kubeconfig;
+
 pub(crate) use agent::agent_config;
 pub(crate) use server::server_config;
 
 use super::cli::{IoFlags, KlogFlags, Pin, ShardFlags};
-use super::values::GoDuration;
+use super::values::{GoDuration, Shown};
 use super::{Bind, BindHost, Common, DRAIN_TIME_DEFAULT};
 
 /// What is wrong with a command line: one line each, never empty when returned as an error.
@@ -71,6 +73,20 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
+}
+
+/// What `--kubeconfig` names. It is read where nothing is asked of it, too: a wrong one is told of early.
+fn kubeconfig(problems: &mut Problems, path: &str) -> Option<Box<Kubeconfig>> {
+    if path.is_empty() {
+        return None;
+    }
+    let read = Kubeconfig::read_from(path).map_err(|error| {
+        format!(
+            "--kubeconfig: cannot use {} ({error}): check the path and that it is a kubeconfig",
+            Shown(path)
+        )
+    });
+    problems.take(read).map(Box::new)
 }
 
 /// The settings that server and agent share.

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use adit_dataplane::limits::ANSWER_TIME_MAX;
 use adit_dataplane::route::Strategy;
 use adit_dataplane::stream::tls::agent_port_config;
-use kube::config::Kubeconfig;
 
 use super::files::{self, Usage};
 use super::frontends::{TlsOptions, frontends, tls_options};
-use super::{Problems, common, drain_time, id, server_shards};
-use crate::agents::reviews::TokenAuth;
-use crate::agents::token::Expected;
+use super::{Problems, common, drain_time, id, kubeconfig, server_shards};
 use crate::config::cli::ServerFlags;
-use crate::config::values::Shown;
 use crate::config::{AgentAuth, Identity, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, ServerConfig};
+use crate::kubernetes::lease::{self, Own};
+use crate::kubernetes::token::Expected;
 
 /// Checks the server's flags and reads the files that they name.
 ///
@@ -48,10 +46,9 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         Usage::Server,
     ));
     let agent_auth = agent_auth(&mut problems, flags);
-    let agents_tls = match (&identity, &agent_auth, &tls_options) {
-        (Some(identity), Some(auth), Some(options)) => problems.take(agents_tls(identity, auth, options)),
-        _ => None,
-    };
+    let kubeconfig = kubeconfig(&mut problems, &flags.kubeconfig);
+    let lease = own_lease(&mut problems, flags, &server_id);
+    let agents_tls = agents_tls(&mut problems, identity.as_ref(), agent_auth.as_ref(), tls_options.as_ref());
     let dial_timeout = Some(flags.backend_dial_timeout.0).filter(|time| !time.is_zero());
     let (Some(frontends), Some(identity), Some(agent_auth), Some(agents_tls), Some(strategies), true) =
         (frontends, identity, agent_auth, agents_tls, strategies, problems.is_empty())
@@ -73,6 +70,8 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
         ),
         identity,
         agent_auth,
+        kubeconfig,
+        lease,
         frontends,
         agent,
         agents_tls,
@@ -92,14 +91,15 @@ pub(crate) fn server_config(flags: &ServerFlags) -> Result<ServerConfig, Problem
 
 /// What agents that come over TCP are met with.
 fn agents_tls(
-    identity: &Identity,
-    auth: &AgentAuth,
-    options: &TlsOptions,
-) -> Result<Arc<rustls::ServerConfig>, String> {
-    let roots = auth.roots().map(Arc::clone);
+    problems: &mut Problems,
+    identity: Option<&Identity>,
+    auth: Option<&AgentAuth>,
+    options: Option<&TlsOptions>,
+) -> Option<Arc<rustls::ServerConfig>> {
+    let (identity, roots, options) = (identity?, auth?.roots().map(Arc::clone), options?);
     let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
-    agent_port_config(chain, key, roots, options.min_version, options.tls12_suites.as_deref())
-        .map_err(|error| format!("--cluster-cert, --cluster-key: {error}"))
+    let config = agent_port_config(chain, key, roots, options.min_version, options.tls12_suites.as_deref());
+    problems.take(config.map_err(|error| format!("--cluster-cert, --cluster-key: {error}")))
 }
 
 /// Who may be an agent: whoever has a certificate, or whoever has a token. Without either nobody is authenticated, so
@@ -112,7 +112,6 @@ fn agent_auth(problems: &mut Problems, flags: &ServerFlags) -> Option<AgentAuth>
         ("--authentication-audience", authentication_audience),
     ];
     let by_tokens = of_tokens.iter().any(|(_, value)| !value.is_empty());
-    let kubeconfig = kubeconfig(problems, &flags.kubeconfig);
     if !by_tokens && flags.cluster_ca_cert.is_empty() {
         problems.add(
             "--cluster-ca-cert",
@@ -145,18 +144,12 @@ fn agent_auth(problems: &mut Problems, flags: &ServerFlags) -> Option<AgentAuth>
         service_account: agent_service_account.clone(),
         audience: authentication_audience.clone(),
     };
-    Some(AgentAuth::Tokens(TokenAuth { expected, kubeconfig: kubeconfig.map(Box::new) }))
+    Some(AgentAuth::Tokens(expected))
 }
 
-/// What `--kubeconfig` names. It is read where nothing is asked of it, too: a wrong one is told of early.
-fn kubeconfig(problems: &mut Problems, path: &str) -> Option<Kubeconfig> {
-    if path.is_empty() {
-        return None;
-    }
-    problems.take(Kubeconfig::read_from(path).map_err(|error| {
-        format!(
-            "--kubeconfig: cannot use {} ({error}): check the path and that it is a kubeconfig",
-            Shown(path)
-        )
-    }))
+/// The server's lease. Its labels are checked also where there is none, as upstream does.
+fn own_lease(problems: &mut Problems, flags: &ServerFlags, server_id: &str) -> Option<Own> {
+    let labels = problems.take(lease::labels(&flags.lease_label))?;
+    let own = Own { server_id: server_id.to_owned(), namespace: flags.lease_namespace.clone(), labels };
+    flags.enable_lease_controller.then_some(own)
 }

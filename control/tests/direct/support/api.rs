@@ -1,6 +1,6 @@
-//! A stand-in for the Kubernetes API that reviews tokens, and knows nothing else.
+//! A stand-in for the Kubernetes API that reviews tokens and keeps leases, and knows nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -27,11 +27,19 @@ pub(crate) enum Answer {
     Silence,
 }
 
+/// What it knows.
+#[derive(Debug, Default)]
+struct Known {
+    answers: HashMap<String, Answer>,
+    asked: Vec<Value>,
+    leases: BTreeMap<String, Value>,
+    version: u64,
+}
+
 /// The stand-in, for as long as the test's runtime lives.
 #[derive(Debug)]
 pub(crate) struct Api {
-    answers: Arc<Mutex<HashMap<String, Answer>>>,
-    asked: Arc<Mutex<Vec<Value>>>,
+    known: Arc<Mutex<Known>>,
     dir: TempDir,
 }
 
@@ -45,19 +53,19 @@ impl Api {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-            "users": [{"name": "u", "user": {"token": "the-servers-own"}}],
+            "users": [{"name": "u", "user": {"token": "the-askers-own"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
         });
         // JSON is YAML.
         std::fs::write(dir.path().join("kubeconfig"), kubeconfig.to_string()).expect("written");
-        let api = Self { answers: Arc::default(), asked: Arc::default(), dir };
-        let (answers, asked) = (Arc::clone(&api.answers), Arc::clone(&api.asked));
+        let api = Self { known: Arc::default(), dir };
+        let known = Arc::clone(&api.known);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
+                let known = Arc::clone(&known);
                 // Whoever ends the connection has what they wanted.
-                tokio::spawn(async move { serve(stream, &answers, &asked).await.unwrap_or_default() });
+                tokio::spawn(async move { serve(stream, &known).await.unwrap_or_default() });
             }
         });
         api
@@ -65,12 +73,27 @@ impl Api {
 
     /// From now on.
     pub(crate) fn says(&self, token: &str, answer: Answer) {
-        self.answers.lock().expect("no panic").insert(token.to_owned(), answer);
+        self.known().answers.insert(token.to_owned(), answer);
     }
 
-    /// What was asked, oldest first.
+    /// What was asked about tokens, oldest first.
     pub(crate) fn asked(&self) -> Vec<Value> {
-        self.asked.lock().expect("no panic").clone()
+        self.known().asked.clone()
+    }
+
+    /// The lease of this name.
+    pub(crate) fn lease(&self, name: &str) -> Option<Value> {
+        self.known().leases.get(name).cloned()
+    }
+
+    /// Somebody has a lease, renewed at this time.
+    pub(crate) fn write_lease(&self, name: &str, renewed_at: &str) {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 30, "renewTime": renewed_at},
+        });
+        self.known().write(lease);
     }
 
     /// A file with a token.
@@ -80,15 +103,24 @@ impl Api {
         path
     }
 
-    /// What makes a server ask here.
+    /// What makes a program ask here.
+    pub(crate) fn kubeconfig_flag(&self) -> String {
+        format!("--kubeconfig={}", self.dir.path().join("kubeconfig").display())
+    }
+
+    /// What makes a server ask here about tokens.
     pub(crate) fn server_flags(&self) -> Vec<String> {
         vec![
             "--cluster-ca-cert=".to_owned(),
             format!("--agent-namespace={NAMESPACE}"),
             format!("--agent-service-account={SERVICE_ACCOUNT}"),
             format!("--authentication-audience={AUDIENCE}"),
-            format!("--kubeconfig={}", self.dir.path().join("kubeconfig").display()),
+            self.kubeconfig_flag(),
         ]
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().expect("no panic")
     }
 }
 
@@ -97,11 +129,7 @@ pub(crate) fn user(namespace: &str, name: &str) -> Answer {
     Answer::Of(format!("system:serviceaccount:{namespace}:{name}"))
 }
 
-async fn serve(
-    stream: TcpStream,
-    answers: &Mutex<HashMap<String, Answer>>,
-    asked: &Mutex<Vec<Value>>,
-) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, known: &Mutex<Known>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let (mut head, mut length) = (Vec::new(), 0);
@@ -110,8 +138,8 @@ async fn serve(
             if stream.read_line(&mut line).await? == 0 {
                 return Ok(());
             }
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
+            let line = line.trim_end().to_owned();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().expect("a length");
             }
             if line.is_empty() {
@@ -119,36 +147,15 @@ async fn serve(
             }
             head.push(line);
         }
-        let path = "post /apis/authentication.k8s.io/v1/tokenreviews";
-        assert!(head[0].starts_with(path), "{head:?}");
-        assert!(head.contains(&"authorization: bearer the-servers-own".to_owned()), "{head:?}");
+        let authorized =
+            head.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer the-askers-own"));
+        assert!(authorized, "{head:?}");
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
-        let request: Value = serde_json::from_slice(&body).expect("JSON");
-        let token = request["spec"]["token"].as_str().unwrap_or_default().to_owned();
-        asked.lock().expect("no panic").push(request.clone());
-        let answer = answers.lock().expect("no panic").get(&token).cloned().unwrap_or(Answer::Nobody);
-        let (status, body) = match answer {
-            Answer::Silence => std::future::pending().await,
-            Answer::Status(code) => {
-                let failure = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                    "message": "somebody pulled the plug", "reason": "InternalError"});
-                (code, failure)
-            }
-            Answer::Nobody => {
-                (201, review(&request, json!({"authenticated": false, "error": "invalid bearer token"})))
-            }
-            Answer::Of(name) => {
-                let audiences = request["spec"]["audiences"].clone();
-                (
-                    201,
-                    review(
-                        &request,
-                        json!({"authenticated": true, "audiences": audiences, "user": {"username": name}}),
-                    ),
-                )
-            }
-        };
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let request = head[0].strip_suffix(" HTTP/1.1").expect("HTTP/1.1");
+        let answer = known.lock().expect("no panic").answer(request, body);
+        let Some((status, body)) = answer else { return std::future::pending().await };
         let body = body.to_string();
         let head = format!(
             "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -158,7 +165,79 @@ async fn serve(
     }
 }
 
-fn review(request: &Value, status: Value) -> Value {
-    json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
-        "spec": request["spec"], "status": status})
+impl Known {
+    /// Status and body; `None` is no answer.
+    fn answer(&mut self, request: &str, body: Value) -> Option<(u16, Value)> {
+        let (method, path) = request.split_once(' ').expect("method and path");
+        let path = path.split('?').next().unwrap_or_default();
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
+        if let Some(name) = path.strip_prefix(&leases) {
+            let selects = request.contains("labelSelector=k8s-app%3Dkonnectivity-server");
+            assert!(selects || method != "GET" || !name.is_empty(), "{request}");
+            return Some(self.on_lease(method, name.trim_start_matches('/'), body));
+        }
+        assert_eq!((method, path), ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"));
+        self.review(&body)
+    }
+
+    fn on_lease(&mut self, method: &str, name: &str, body: Value) -> (u16, Value) {
+        match method {
+            "GET" if name.is_empty() => {
+                let items: Vec<&Value> = self.leases.values().collect();
+                let version = "coordination.k8s.io/v1";
+                (200, json!({"apiVersion": version, "kind": "LeaseList", "metadata": {}, "items": items}))
+            }
+            "POST" => (201, self.write(body)),
+            _ => {
+                let Some(there) = self.leases.get(name) else {
+                    return failure(404, "NotFound", "no such lease");
+                };
+                let there = there["metadata"]["resourceVersion"].clone();
+                let meant = match method {
+                    "DELETE" => &body["preconditions"]["resourceVersion"],
+                    _ => &body["metadata"]["resourceVersion"],
+                };
+                match method {
+                    "GET" => (200, self.leases[name].clone()),
+                    "DELETE" if meant.is_null() || *meant == there => {
+                        (200, self.leases.remove(name).expect("there"))
+                    }
+                    "PUT" if *meant == there => (200, self.write(body)),
+                    _ => failure(409, "Conflict", "somebody was faster"),
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let name = lease["metadata"]["name"].as_str().expect("a name").to_owned();
+        self.leases.insert(name, lease.clone());
+        lease
+    }
+
+    fn review(&mut self, request: &Value) -> Option<(u16, Value)> {
+        let token = request["spec"]["token"].as_str().unwrap_or_default();
+        let answer = self.answers.get(token).cloned().unwrap_or(Answer::Nobody);
+        self.asked.push(request.clone());
+        let status = match answer {
+            Answer::Silence => return None,
+            Answer::Status(code) => return Some(failure(code, "InternalError", "somebody pulled the plug")),
+            Answer::Nobody => json!({"authenticated": false, "error": "invalid bearer token"}),
+            Answer::Of(name) => {
+                let audiences = request["spec"]["audiences"].clone();
+                json!({"authenticated": true, "audiences": audiences, "user": {"username": name}})
+            }
+        };
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+            "spec": request["spec"], "status": status});
+        Some((201, review))
+    }
+}
+
+fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "message": message, "reason": reason});
+    (code, status)
 }

@@ -36,6 +36,10 @@ const (
 // certificate.
 func (a Agent) showsToken() bool { return a == Token || a == Old }
 
+// HasLease says whether the agent's server keeps a lease: those do that ask
+// kube-apiserver anyway.
+func (a Agent) HasLease() bool { return a.showsToken() }
+
 // start starts the agent; to be called in the node's namespace.
 func (a Agent) start(c *Cluster, port string) {
 	if a == Old {

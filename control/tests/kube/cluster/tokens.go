@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
 	authentication "k8s.io/api/authentication/v1"
+	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +43,42 @@ func (c *Cluster) tokenFlags() []string {
 	}
 	return []string{
 		"--agent-namespace", agentNamespace, "--agent-service-account", agentAccount,
-		"--authentication-audience", audience, "--kubeconfig", path,
+		"--authentication-audience", audience, "--kubeconfig", path, "--enable-lease-controller",
+	}
+}
+
+// Lease is what the server says of itself, where it was asked to.
+func (c *Cluster) Lease() (*coordination.Lease, error) {
+	leases := c.Client.CoordinationV1().Leases(agentNamespace)
+	found, err := leases.List(c.t.Context(), metav1.ListOptions{LabelSelector: "k8s-app=konnectivity-server"})
+	if err != nil {
+		return nil, err
+	}
+	if len(found.Items) != 1 {
+		return nil, fmt.Errorf("%d leases", len(found.Items))
+	}
+	return &found.Items[0], nil
+}
+
+// allowLeases lets the server do with leases what Konnectivity's may.
+func (c *Cluster) allowLeases() {
+	t, ctx, name := c.t, c.t.Context(), metav1.ObjectMeta{Name: serverUser}
+	t.Helper()
+	role := &rbac.Role{ObjectMeta: name, Rules: []rbac.PolicyRule{{
+		APIGroups: []string{coordination.GroupName}, Resources: []string{"leases"},
+		Verbs: []string{"create", "get", "update", "list", "delete"},
+	}}}
+	binding := &rbac.RoleBinding{
+		ObjectMeta: name,
+		RoleRef:    rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "Role", Name: serverUser},
+		Subjects:   []rbac.Subject{{APIGroup: rbac.GroupName, Kind: rbac.UserKind, Name: serverUser}},
+	}
+	harness.MustWithin(t, startLimit, "the role for leases", func() error {
+		_, err := c.Client.RbacV1().Roles(agentNamespace).Create(ctx, role, metav1.CreateOptions{})
+		return err
+	})
+	if _, err := c.Client.RbacV1().RoleBindings(agentNamespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -58,6 +95,7 @@ func (c *Cluster) createCredentials() {
 	if _, err := c.Client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	c.allowLeases()
 	accounts := c.Client.CoreV1().ServiceAccounts(agentNamespace)
 	// The namespace is made by kube-apiserver itself, shortly after its start.
 	harness.MustWithin(t, startLimit, "the agents' service account", func() error {

@@ -135,6 +135,7 @@ impl Node {
             tcp_tls: options.has_agent_port().then(|| Arc::clone(&pki().agent_tcp)),
             keep_alive: Duration::from_secs(35),
             connections: options.agent_connections,
+            sync_forever: false,
             retry_interval: Duration::from_millis(200),
             retry_interval_max: Duration::from_secs(2),
             first_shard: u8::try_from(index).expect("few agents"),

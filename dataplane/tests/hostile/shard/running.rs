@@ -132,6 +132,7 @@ impl Running {
             keep_alive: Duration::from_secs(35),
             hello: Hello { agent_id: "agent".into(), instance_id: vec![7; 16], ..Hello::default() },
             connections: Some(1),
+            sync_forever: false,
             retry_interval: Duration::from_millis(100),
             retry_interval_max: Duration::from_secs(1),
             first_shard: 0,

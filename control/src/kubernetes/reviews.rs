@@ -11,11 +11,11 @@ use adit_dataplane::limits::{ATTEMPT_TIME_MAX, HELLO_TIME_MAX};
 use adit_dataplane::port::{ConnectionKey, Token};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::token::{Expected, judge, shown};
+use super::reason;
+use super::token::{Expected, judge};
 use crate::supervise::Finding;
 
 /// Reviews at once. What comes above them waits.
@@ -23,15 +23,6 @@ const AT_ONCE_MAX: usize = 64;
 /// Until the answer must be there: a moment before an agent gives its attempt up, so that it hears why.
 const TIME_MAX: Duration = ATTEMPT_TIME_MAX.saturating_sub(Duration::from_millis(500));
 const _: () = assert!(TIME_MAX.as_millis() < HELLO_TIME_MAX.as_millis(), "the shard waits for it");
-
-/// `--agent-namespace`, `--agent-service-account`, `--authentication-audience` and `--kubeconfig`.
-#[derive(Clone, Debug)]
-pub(crate) struct TokenAuth {
-    /// Whose tokens are agents'.
-    pub(crate) expected: Expected,
-    /// How the API is reached; `None`: as a pod of the cluster.
-    pub(crate) kubeconfig: Option<Box<Kubeconfig>>,
-}
 
 /// See the module.
 #[derive(Clone)]
@@ -44,33 +35,13 @@ pub(crate) struct Reviews {
 
 impl Reviews {
     /// Prepares to ask; nobody is asked yet. What is found comes to `findings`.
-    ///
-    /// # Errors
-    /// The text to show.
-    pub(crate) async fn new(auth: &TokenAuth, findings: mpsc::Sender<Finding>) -> Result<Self, String> {
-        let config = match &auth.kubeconfig {
-            Some(kubeconfig) => {
-                let options = KubeConfigOptions::default();
-                let config = Config::from_custom_kubeconfig((**kubeconfig).clone(), &options).await;
-                config.map_err(|error| format!("--kubeconfig: {error}: give one with a current context"))
-            }
-            None => Config::incluster().map_err(|error| {
-                format!(
-                    "--kubeconfig: not a pod of a cluster ({error}): name a kubeconfig whose user may create \
-                         tokenreviews (ClusterRole system:auth-delegator)"
-                )
-            }),
-        };
-        let mut config = config?;
-        // Agents come again by themselves, and meanwhile others have their turn.
-        config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| format!("--kubeconfig: {error}"))?;
-        Ok(Self {
+    pub(crate) fn new(client: Client, expected: Expected, findings: mpsc::Sender<Finding>) -> Self {
+        Self {
             client,
-            expected: Arc::new(auth.expected.clone()),
+            expected: Arc::new(expected),
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             findings,
-        })
+        }
     }
 
     /// Has a token reviewed; [`Finding::Reviewed`] follows in time.
@@ -94,18 +65,9 @@ impl Reviews {
             Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await;
         match answer {
             Ok(review) => judge(&self.expected, review.status.as_ref()),
-            Err(error) => Err(format!("the token could not be reviewed: {}", shown(&reason(&error)))),
+            Err(error) => Err(format!("the token could not be reviewed: {}", reason(&error))),
         }
     }
-}
-
-/// What is wrong, with every cause of it: the outermost says next to nothing.
-fn reason(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        return format!("{} (status {})", status.message, status.code);
-    }
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl std::fmt::Debug for Reviews {

@@ -6,10 +6,10 @@
 
 use k8s_openapi::api::authentication::v1::TokenReviewStatus;
 
+use super::shown;
+
 /// Begins the user name of every service account: `system:serviceaccount:<namespace>:<name>`.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
-/// Longest text of the API's that is passed on.
-const API_TEXT_CHARS_MAX: usize = 256;
 
 /// Whose tokens are agents'.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +49,6 @@ pub(crate) fn judge(expected: &Expected, status: Option<&TokenReviewStatus>) -> 
         ));
     }
     Ok(())
-}
-
-/// A text of somebody else's, on one line and not too long.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).take(API_TEXT_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
