@@ -260,6 +260,54 @@ fn what_konnectivitys_manifests_pass_is_accepted_and_said_once() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
+/// The flags of Kubernetes' own recipe ("Set up Konnectivity service") and of the examples in Konnectivity's
+/// repository, with tokens and with leases.
+#[test]
+fn konnectivitys_published_manifests_start_adit_unchanged() {
+    let dir = certificates(&[]);
+    let kubeconfig = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]}"#;
+    fs::write(dir.path().join("kubeconfig"), kubeconfig).expect("a file");
+    fs::write(dir.path().join("token"), "an.agents.token").expect("a file");
+    let kubeconfig = format!("--kubeconfig={}", file(dir.path(), "kubeconfig"));
+    let token = format!("--service-account-token-path={}", file(dir.path(), "token"));
+    let flags = [
+        "--cluster-ca-cert=",
+        "--logtostderr=true",
+        "--log-file=/var/log/konnectivity-server.log",
+        "--log-file-max-size=0",
+        "--delete-existing-uds-file",
+        "--server-port=0",
+        "--keepalive-time=1h",
+        "--mode=grpc",
+        "--agent-namespace=kube-system",
+        "--agent-service-account=konnectivity-agent",
+        "--authentication-audience=system:konnectivity-server",
+        "--enable-lease-controller",
+        &kubeconfig,
+    ];
+    let output = run("server", &server_flags(dir.path()), &flags);
+    assert!(output.status.success(), "{}", text(&output));
+    let flags = [
+        "--agent-cert=",
+        "--agent-key=",
+        "--logtostderr=true",
+        "--sync-interval=5s",
+        "--sync-interval-cap=30s",
+        "--probe-interval=5s",
+        "--agent-identifiers=ipv4=10.0.0.1",
+        "--sync-forever",
+        "--count-server-leases",
+        "--lease-label=k8s-app=konnectivity-server",
+        &token,
+        &kubeconfig,
+    ];
+    let output = run("agent", &agent_flags(dir.path()), &flags);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 #[test]
 fn bad_files_are_told_apart() {
     let dir = certificates(&[]);
