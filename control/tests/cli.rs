@@ -119,6 +119,7 @@ fn servers_flags_are_refused_with_the_remedy() {
             &["--kubeconfig", "not a pod of a cluster", "system:auth-delegator"],
         ),
         (&["--kubeconfig=/x"], &["--kubeconfig", "cannot use \"/x\"", "check the path"]),
+        (&["--kubeconfig=/dev/zero"], &["--kubeconfig", "it is no file"]),
         (&["--kubeconfig-qps=5"], &["--kubeconfig-qps", "Kubernetes API"]),
         (&["--enable-lease-controller"], &["--kubeconfig", "not a pod of a cluster", "delete leases"]),
         (&["--lease-label=k8s-app"], &["--lease-label", "key=value"]),

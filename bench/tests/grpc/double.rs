@@ -116,6 +116,12 @@ impl Double {
         self.lines.clone().wait_for(like).await.expect("the double lives");
     }
 
+    /// Waits until so many lines contain this; there must be no more.
+    pub(crate) async fn says_times(&self, text: &str, times: usize) {
+        self.until(|lines| count(lines, text) >= times).await;
+        assert_eq!(self.count(text), times, "{text}");
+    }
+
     /// How many lines contain this so far.
     pub(crate) fn count(&self, text: &str) -> usize {
         count(&self.lines.borrow(), text)

@@ -35,10 +35,9 @@ pub(crate) async fn a_refusal_is_repeated_word_for_word(case: Case) {
         assert_eq!((error.kind().as_str(), error.to_string().as_str()), (kind, text));
     }
     // A target that really is not there, in the agent's words.
-    let gone = {
-        let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&ANY_PORT.into()).unwrap();
+    let gone = bound.local_addr().unwrap().as_socket().unwrap();
     let error = double.connector(gone).dial().await.unwrap_err().to_string();
     assert!(error.starts_with("refused: dial tcp") && error.ends_with("connection refused"), "{error}");
     double.nothing_is_left().await;
@@ -87,7 +86,7 @@ pub(crate) async fn packets_of_others_are_sent_back(case: Case) {
     let target = Target::start(ANY_PORT).await.unwrap();
     let mut stream = way(&double, "foreign", &target).dial().await.unwrap();
     client::download(&mut stream, 5, 1_000_000).await.unwrap();
-    assert_eq!(double.count("CLOSE_REQ ours=false"), 1);
+    double.says_times("CLOSE_REQ ours=false", 1).await;
 }
 
 pub(crate) async fn data_may_be_tiny_or_larger_than_every_window(case: Case) {

@@ -21,6 +21,7 @@ use super::values::GoDuration;
 use super::{Bind, BindHost};
 use crate::certs::san;
 use crate::forward::check_target;
+use crate::kubernetes::lease::labels;
 
 /// Most bytes of an error's text: a shown value (64 characters of which each may be escaped), the remedy and, for
 /// cipher suites, all there are.
@@ -40,6 +41,11 @@ const SUITE: Suite = Suite {
         Target { name: "duration", run: duration, tokens: DURATIONS },
         Target { name: "egress_proxy", run: proxy, tokens: PROXIES },
         Target { name: "forward_target", run: forward_target, tokens: ADDRESSES },
+        Target {
+            name: "lease_label",
+            run: lease_label,
+            tokens: &["k8s-app", "=", ",", "konnectivity-server"],
+        },
         Target { name: "pem_identity", run: pem_identity, tokens: PEM },
         Target { name: "pem_roots", run: pem_roots, tokens: PEM },
         Target { name: "proxy_strategies", run: strategies, tokens: STRATEGIES },
@@ -182,6 +188,10 @@ fn identifiers(input: &[u8]) -> Fate {
 
 fn alpn_proto(input: &[u8]) -> Fate {
     value(input, |text| judged(alpn_protocols(&[text.to_owned()]), "--alpn-proto: "))
+}
+
+fn lease_label(input: &[u8]) -> Fate {
+    value(input, |text| judged(labels(text), "--lease-label: "))
 }
 
 /// `HTTPS_PROXY`, `NO_PROXY` and the server's host, NUL between them.

@@ -17,6 +17,10 @@ pub(crate) use server::server_config;
 use super::cli::{IoFlags, KlogFlags, Pin, ShardFlags};
 use super::values::{GoDuration, Shown};
 use super::{Bind, BindHost, Common, DRAIN_TIME_DEFAULT};
+use crate::kubernetes::shown;
+
+/// Largest kubeconfig that is read: one with certificates of many clusters fits.
+const KUBECONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What is wrong with a command line: one line each, never empty when returned as an error.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,7 +84,16 @@ fn kubeconfig(problems: &mut Problems, path: &str) -> Option<Box<Kubeconfig>> {
     if path.is_empty() {
         return None;
     }
-    let read = Kubeconfig::read_from(path).map_err(|error| {
+    let read = match std::fs::metadata(path) {
+        // What is no regular file may not end.
+        Ok(found) if !found.is_file() => Err("it is no file".to_owned()),
+        Ok(found) if found.len() > KUBECONFIG_BYTES_MAX => {
+            Err(format!("more than {KUBECONFIG_BYTES_MAX} bytes"))
+        }
+        Ok(_) => Kubeconfig::read_from(path).map_err(|error| shown(&error.to_string())),
+        Err(error) => Err(error.to_string()),
+    };
+    let read = read.map_err(|error| {
         format!(
             "--kubeconfig: cannot use {} ({error}): check the path and that it is a kubeconfig",
             Shown(path)

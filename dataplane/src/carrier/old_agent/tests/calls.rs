@@ -179,7 +179,12 @@ fn a_silent_agent_is_asked_and_given_up() {
     joined.time_passes(Duration::from_secs(3600));
     assert_eq!(joined.events(), [], "it answered");
     // Now its answers are lost.
-    joined.now += Duration::from_secs(3600);
+    is_asked_and_given_up(&mut joined, Duration::from_secs(3600));
+}
+
+/// After so much silence, and again after no answer.
+fn is_asked_and_given_up(joined: &mut Joined, silence: Duration) {
+    joined.now += silence;
     joined.carrier.on_time(joined.now);
     assert!(!joined.carrier.take_output().is_empty());
     joined.now += HTTP2_KEEP_ALIVE_TIMEOUT;
@@ -200,13 +205,7 @@ fn an_agent_that_says_nothing_to_a_dial_is_asked_soon() {
         StreamHeader::dial(DialRequest { address: "10.0.0.1:443".to_owned(), ..DialRequest::default() });
     joined.write(stream, &header.to_frame().unwrap());
     joined.carrier.take_output();
-    joined.now += LEGACY_DIAL_SILENCE_MAX;
-    joined.carrier.on_time(joined.now);
-    assert!(!joined.carrier.take_output().is_empty());
-    joined.now += HTTP2_KEEP_ALIVE_TIMEOUT;
-    joined.carrier.on_time(joined.now);
-    let Some(CarrierEvent::Lost(lost)) = joined.carrier.poll_event(joined.now) else { panic!("not lost") };
-    assert_eq!(lost.kind, LostKind::Idle);
+    is_asked_and_given_up(&mut joined, LEGACY_DIAL_SILENCE_MAX);
 }
 
 #[test]
