@@ -39,29 +39,25 @@ impl Outgoing {
     }
 
     /// Sends what the windows and the output have room for; a message is taken from `next` only where there is some.
-    /// Whether there was any.
     pub(crate) fn send(
         &mut self,
         http2: &mut Connection,
         call: StreamId,
         mut next: impl FnMut() -> Option<Message>,
-    ) -> bool {
-        let mut has_sent = false;
+    ) {
         while http2.sendable_bytes(call) > 0 {
             let Some(piece) = self.pieces.front_mut() else {
-                let Some(message) = next() else { break };
+                let Some(message) = next() else { return };
                 self.push(message);
                 continue;
             };
             // The event that says why it is over is on its way.
-            let Ok(sent_bytes) = http2.send(call, piece.clone()) else { break };
-            has_sent = true;
+            let Ok(sent_bytes) = http2.send(call, piece.clone()) else { return };
             piece.advance(sent_bytes);
             if piece.is_empty() {
                 self.pieces.pop_front();
             }
         }
-        has_sent
     }
 
     fn push(&mut self, message: Message) {

@@ -127,9 +127,11 @@ impl OldAgent {
     /// Moves what waits for the agent into the output, and tells what that made room for.
     fn flush(&mut self) {
         if let Stage::Ready(call) = self.stage {
-            if self.outgoing.send(&mut self.http2, call, || self.backend.next_message()) {
+            // Also where nothing waits for the room that it has made: the dial may be cancelled by now.
+            if self.http2.sendable_bytes(call) > 0 {
                 self.stuck_since = None;
             }
+            self.outgoing.send(&mut self.http2, call, || self.backend.next_message());
             self.streams.after_sending(&self.backend, self.outgoing.is_empty());
             if self.wants_stream && self.has_room() {
                 self.wants_stream = false;

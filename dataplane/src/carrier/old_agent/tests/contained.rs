@@ -149,6 +149,33 @@ fn an_agent_that_takes_something_in_time_is_not_retired() {
     assert!(!joined.events().iter().any(|event| matches!(event, CarrierEvent::Lost(_))));
 }
 
+/// What filled the window was all there was: nothing is sent when it opens.
+#[test]
+fn an_agent_that_has_room_again_when_nothing_waits_any_more_is_not_retired() {
+    let mut joined = Joined::ready_for(Some(RETIRE_AFTER));
+    let (stream, call) = (joined.connected(1), joined.agent.call.unwrap());
+    joined.agent.reads = false;
+    let wire_bytes = |length| data(1, &vec![7; length]).to_message().unwrap().wire_bytes();
+    loop {
+        let length = match joined.carrier.http2.sendable_bytes(call) {
+            0 => break,
+            left @ ..16_384 => (1..left).rev().find(|length| wire_bytes(*length) == left).expect("a length"),
+            _ => 8192,
+        };
+        assert_eq!(joined.write(stream, &vec![7; length]), (WriteState::Took, 0));
+        joined.run();
+    }
+    let dial = joined.carrier.open().unwrap().unwrap();
+    let request = DialRequest { address: "10.0.0.2:443".to_owned(), ..DialRequest::default() };
+    joined.write(dial, &StreamHeader::dial(request).to_frame().unwrap());
+    joined.run();
+    joined.carrier.reset(dial, ResetCode::Cancelled).unwrap();
+    joined.agent.reads_on();
+    joined.run();
+    joined.time_passes(RETIRE_AFTER);
+    assert!(!joined.events().iter().any(|event| matches!(event, CarrierEvent::Lost(_))));
+}
+
 #[test]
 fn an_agent_may_take_its_time_where_the_operator_does_not_say() {
     let (mut joined, _) = stuck(None);
