@@ -33,6 +33,9 @@ use crate::supervise::{Figures, Part, Post, Supervisor, listening};
 use crate::unix::{self, SocketFile};
 use crate::{frontends, kubernetes, random, tcp, udp};
 
+/// What the server's user in the kubeconfig must be allowed, for each thing that it asks.
+const TOKENS_NEED: &str = "create tokenreviews (ClusterRole system:auth-delegator)";
+const LEASES_NEED: &str = "get, create, update, list and delete leases";
 /// Agents whose tokens are under review; who comes above them is refused, and comes again.
 const UNDER_REVIEW_MAX: usize = 4096;
 
@@ -96,15 +99,19 @@ async fn ask_kubernetes(
     supervisor: &Supervisor,
     part: &mut ServerPart,
 ) -> Result<Option<Kept>, String> {
-    let kubeconfig = config.kubeconfig.as_deref();
-    if let AgentAuth::Tokens(expected) = &config.agent_auth {
-        let needs = "create tokenreviews (ClusterRole system:auth-delegator)";
-        let client = kubernetes::client(kubeconfig, needs).await?;
-        part.reviews = Some(Reviews::new(client, expected.clone(), supervisor.findings()));
-    }
-    let Some(own) = config.lease.clone() else { return Ok(None) };
-    let needs = "get, create, update, list and delete leases";
-    Ok(Some(Kept::begin(kubernetes::client(kubeconfig, needs).await?, own)))
+    let expected = match &config.agent_auth {
+        AgentAuth::Tokens(expected) => Some(expected.clone()),
+        AgentAuth::Certificates(_) => None,
+    };
+    let needs = match (&expected, &config.lease) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => TOKENS_NEED.to_owned(),
+        (None, Some(_)) => LEASES_NEED.to_owned(),
+        (Some(_), Some(_)) => format!("{TOKENS_NEED}, and {LEASES_NEED}"),
+    };
+    let client = kubernetes::client(config.kubeconfig.as_deref(), &needs).await?;
+    part.reviews = expected.map(|expected| Reviews::new(client.clone(), expected, supervisor.findings()));
+    Ok(config.lease.clone().map(|own| Kept::begin(client, own)))
 }
 
 /// Opens what frontends connect to, and hands it to the shards.

@@ -204,19 +204,16 @@ impl Supervisor {
                     shard.send(command);
                 }
             }
-            Post::Routes(routes) => {
-                self.shards.iter_mut().for_each(|shard| shard.send(Command::Routes(Arc::clone(&routes))));
-            }
-            Post::Server(target) => {
-                self.shards.iter_mut().for_each(|shard| shard.send(Command::Server(target.clone())));
-            }
-            Post::ServerCount(count) => {
-                self.shards.iter_mut().for_each(|shard| shard.send(Command::ServerCount(count)));
-            }
-            Post::Token(token) => {
-                self.shards.iter_mut().for_each(|shard| shard.send(Command::Token(token.clone())));
-            }
+            Post::Routes(routes) => self.tell_all(|| Command::Routes(Arc::clone(&routes))),
+            Post::Server(target) => self.tell_all(|| Command::Server(target.clone())),
+            Post::ServerCount(count) => self.tell_all(|| Command::ServerCount(count)),
+            Post::Token(token) => self.tell_all(|| Command::Token(token.clone())),
         }
+    }
+
+    /// Tells every shard the same.
+    fn tell_all(&mut self, command: impl Fn() -> Command<OwnedSocket>) {
+        self.shards.iter_mut().for_each(|shard| shard.send(command()));
     }
 
     /// Runs until a signal (or the end of standard input, where that was asked for) and the drain after it.
@@ -338,7 +335,7 @@ impl Supervisor {
         if self.round.deadline.is_none() {
             self.round.deadline = Some(Instant::now() + STATS_TIME_MAX);
             self.round.reports.fill_with(|| None);
-            self.shards.iter_mut().for_each(|shard| shard.send(Command::Stats));
+            self.tell_all(|| Command::Stats);
         }
     }
 
@@ -370,7 +367,7 @@ impl Supervisor {
         self.publish_readiness(readiness);
         part.drain();
         let deadline = Instant::now() + time;
-        self.shards.iter_mut().for_each(|shard| shard.send(Command::Drain { deadline }));
+        self.tell_all(|| Command::Drain { deadline });
         deadline + DRAIN_GRACE
     }
 

@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 
+use super::in_time;
 use super::lease::is_valid;
-use super::reason;
 use crate::supervise::{Finding, Post};
 
 /// Between two counts; shortened at random by up to a fifth, so that agents do not ask in step.
@@ -39,11 +39,7 @@ pub(crate) async fn keep_counting(client: Client, counting: Counting, findings: 
     let params = ListParams::default().labels(&counting.selector).match_any();
     let (mut known, mut has_failed) = (None, false);
     loop {
-        let answer = match tokio::time::timeout(ANSWER_TIME_MAX, api.list(&params)).await {
-            Ok(answer) => answer.map_err(|error| reason(&error)),
-            Err(_) => Err(format!("no answer within {ANSWER_TIME_MAX:?}")),
-        };
-        match answer {
+        match in_time(ANSWER_TIME_MAX, api.list(&params)).await {
             Ok(leases) => {
                 has_failed = false;
                 let now = Timestamp::now();

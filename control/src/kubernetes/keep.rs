@@ -10,8 +10,8 @@ use rand::RngExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::in_time;
 use super::lease::{Own, is_valid};
-use super::reason;
 
 /// Between renewals, and up to a twenty-fifth more.
 const RENEW_INTERVAL: Duration = Duration::from_secs(15);
@@ -61,12 +61,12 @@ impl Keeper {
         // Of failures in a row; `None` before the first attempt.
         let mut failures: Option<u32> = None;
         loop {
-            let result = in_time(self.renew()).await;
+            let result = in_time(ANSWER_TIME_MAX, self.renew()).await;
             self.tell(&result, failures);
             let in_a_row = if result.is_ok() { 0 } else { failures.unwrap_or(0).saturating_add(1) };
             failures = Some(in_a_row);
             if result.is_ok()
-                && let Err(error) = in_time(self.remove_expired()).await
+                && let Err(error) = in_time(ANSWER_TIME_MAX, self.remove_expired()).await
             {
                 tracing::debug!(error, "leases of servers that are gone could not be removed");
             }
@@ -76,7 +76,7 @@ impl Keeper {
             }
         }
         let (name, params) = (self.own.name(), DeleteParams::default());
-        if let Err(error) = in_time(async { self.api.delete(&name, &params).await.map(drop) }).await {
+        if let Err(error) = in_time(ANSWER_TIME_MAX, self.api.delete(&name, &params)).await {
             tracing::debug!(error, "the lease could not be taken back");
         }
     }
@@ -144,12 +144,5 @@ fn pause(failures: u32) -> Duration {
     match failures.checked_sub(1) {
         None => RENEW_INTERVAL.mul_f64(rand::rng().random_range(1.0..1.04)),
         Some(doublings) => RETRY_INTERVAL.saturating_mul(1 << doublings.min(16)).min(RETRY_INTERVAL_MAX),
-    }
-}
-
-async fn in_time(asking: impl Future<Output = kube::Result<()>>) -> Result<(), String> {
-    match tokio::time::timeout(ANSWER_TIME_MAX, asking).await {
-        Ok(answer) => answer.map_err(|error| reason(&error)),
-        Err(_) => Err(format!("no answer within {ANSWER_TIME_MAX:?}")),
     }
 }

@@ -7,6 +7,8 @@ pub(crate) mod lease;
 pub(crate) mod reviews;
 pub(crate) mod token;
 
+use std::time::Duration;
+
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -36,8 +38,16 @@ pub(crate) async fn client(kubeconfig: Option<&Kubeconfig>, needs: &str) -> Resu
     Client::try_from(config).map_err(|error| format!("--kubeconfig: {error}"))
 }
 
+/// An answer of the API's, or what is wrong: with it, or that it was not there within `limit`.
+async fn in_time<T>(limit: Duration, asking: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => answer.map_err(|error| reason(&error)),
+        Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
 /// What is wrong, with every cause of it: the outermost says next to nothing.
-pub(crate) fn reason(error: &kube::Error) -> String {
+fn reason(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return shown(&format!("{} (status {})", status.message, status.code));
     }
